@@ -1,0 +1,1 @@
+"""A self-hostable backend for AI agents."""
