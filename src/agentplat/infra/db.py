@@ -1,0 +1,157 @@
+"""Postgres: one pool per process, shared by our own SQL and by Piccolo's tables.
+
+Rules of this file:
+- `DB` is Piccolo's engine. Its current transaction (a context variable) is the only notion of "inside a transaction",
+  so Piccolo queries and `db()` calls within one unit of work always see the same connection.
+- A task started inside a transaction inherits that variable and would share its connection. `Database` refuses this.
+- jsonb arrives as text: a codec would break Piccolo's `load_json`.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
+
+from agentplat.infra.errors import ConfigError, Unavailable
+from agentplat.infra.settings import Settings
+
+MINIMUM_MAJOR = 15
+# A connection that a cancelled task left behind must not hold up the end of a process for ever.
+CLOSE_SECONDS = 5.0
+
+
+class _Engine(PostgresEngine):
+    """Piccolo's engine without its habit of connecting, synchronously, when it is made."""
+
+    async def check_version(self) -> None:
+        pass
+
+
+class _Transaction(PostgresTransaction):
+    __slots__ = ("owner",)
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(DB)
+        self.connection = connection
+        self.owner = asyncio.current_task()
+
+
+DB = _Engine(config={})
+
+
+class Database:
+    """The open pool. Inside `transaction()` every method uses its connection, otherwise one from the pool each."""
+
+    def __init__(self, pool: Any, version: str) -> None:
+        self.pool = pool
+        self.version = version
+
+    @classmethod
+    async def open(cls, url: str, size: int) -> "Database":
+        configure(url)
+        try:
+            pool = await asyncpg.create_pool(
+                url, min_size=1, max_size=size, command_timeout=60, server_settings={"application_name": "agentplat"}
+            )
+        except asyncpg.InvalidCatalogNameError as error:
+            raise ConfigError(f"DATABASE_URL: {error}", hint="Create it first, for example with createdb.") from error
+        except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+            raise ConfigError(f"DATABASE_URL: Postgres refuses this account: {error}") from error
+        except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
+            raise Unavailable(f"Postgres can't be reached: {error or type(error).__name__}") from error
+        try:
+            version, number = await pool.fetchrow(
+                "SELECT current_setting('server_version'), current_setting('server_version_num')::int"
+            )
+            if number < MINIMUM_MAJOR * 10_000:
+                raise ConfigError(f"Postgres {version} is too old; agentplat needs {MINIMUM_MAJOR} or newer")
+        except BaseException:
+            pool.terminate()
+            raise
+        DB.pool = pool
+        return cls(pool, version)
+
+    async def close(self) -> None:
+        DB.pool = None
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.pool.close()
+        except TimeoutError:
+            self.pool.terminate()
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        return list(await self._target().fetch(sql, *args))
+
+    async def fetchrow(self, sql: str, *args: Any) -> Any:
+        return await self._target().fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        return await self._target().fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        return str(await self._target().execute(sql, *args))
+
+    async def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        await self._target().executemany(sql, rows)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """Yields the asyncpg connection. Inside another transaction it is the same one: the outermost commits.
+
+        An inner block that fails leaves the whole transaction failed, also when its exception is caught.
+        """
+        if DB.current_transaction.get() is not None:
+            yield self._target()
+            return
+        # Not Piccolo's own context manager: it keeps the connection for ever when the commit itself fails.
+        async with self.pool.acquire() as connection, connection.transaction():
+            token = DB.current_transaction.set(_Transaction(connection))
+            try:
+                yield connection
+            finally:
+                DB.current_transaction.reset(token)
+
+    def _target(self) -> Any:
+        transaction = DB.current_transaction.get()
+        if transaction is None:
+            return self.pool
+        if isinstance(transaction, _Transaction) and transaction.owner is not asyncio.current_task():
+            raise RuntimeError("A task started inside a unit of work must not use its connection")
+        return transaction.connection
+
+
+_database: Database | None = None
+
+
+def db() -> Database:
+    if _database is None:
+        raise RuntimeError("The database is not open: call open_database() first")
+    return _database
+
+
+def configure(url: str | None) -> None:
+    """Tell Piccolo where the database is, for its commands as well as for its tables."""
+    DB.config = {"dsn": url} if url else {}
+
+
+async def open_database(settings: Settings) -> Database:
+    global _database
+    if _database is not None:
+        raise RuntimeError("The database is open already")
+    if settings.database_url is None:
+        raise ConfigError("DATABASE_URL is not set", hint="`agentplat up` starts a Postgres of its own when it is not.")
+    # Table classes look their engine up by the name of a module; the one at the repository's root is not installed.
+    os.environ["PICCOLO_CONF"] = __name__
+    _database = await Database.open(settings.database_url, settings.db_pool_size)
+    return _database
+
+
+async def close_database() -> None:
+    global _database
+    if _database is not None:
+        database, _database = _database, None
+        await database.close()

@@ -1,0 +1,199 @@
+"""Settings come from environment variables, are read once, and name the variable when a value makes no sense."""
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from agentplat.infra.errors import ConfigError
+
+# Read by PyJWT; "none" is not among them on purpose.
+SIGN_ALGORITHMS = (
+    *("HS256", "HS384", "HS512"),
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES256K", "ES384", "ES512", "ES521", "EdDSA"),
+)
+DEFAULT_HOME = Path("~/.agentplat")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOG_FORMATS = ("auto", "json", "console")
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """`jwt_verify_key` is None only until `get_settings` has put the machine's own key in its place."""
+
+    database_url: str | None = None
+    redis_url: str | None = None
+    redis_prefix: str = "agentplat"
+    home: Path = DEFAULT_HOME
+    host: str = "127.0.0.1"
+    port: int = 8006
+    jwt_verify_key: str | None = None
+    jwt_sign_algorithm: str = "HS256"
+    jwt_audience: str = "authenticated"
+    enable_auth: bool = True
+    enable_credit: bool = False
+    frontend_base_url: str = "http://localhost:3000"
+    backend_cors_allow_origins: tuple[str, ...] = ()
+    openai_api_key: str | None = None
+    openai_base_url: str | None = None
+    block_modules: tuple[str, ...] = ()
+    max_request_bytes: int = 8 * 1024 * 1024
+    run_deadline_seconds: int = 86_400
+    max_node_executions: int = 100_000
+    lease_seconds: float = 10.0
+    journal_window_ms: float = 2.0
+    worker_concurrency: int = 200
+    db_pool_size: int = 10
+    server_processes: int = 1
+    log_level: str = "INFO"
+    log_format: str = "auto"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        values: dict[str, Any] = {}
+        for field, names, parse in _VARIABLES:
+            for name in names:
+                # An empty value is how compose files and shells say "not set".
+                if text := environ.get(name, "").strip():
+                    try:
+                        values[field] = parse(text)
+                    except ValueError as error:
+                        raise ConfigError(f"{name}={_shown(name, text)} is not usable: {error}") from error
+                    break
+        try:
+            values["home"] = values.get("home", DEFAULT_HOME).expanduser().absolute()
+        except RuntimeError as error:
+            raise ConfigError("AGENTPLAT_HOME is not set and this account has no home directory") from error
+        return cls(**values)
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, with a key for tokens made on first use when none is configured."""
+    settings = Settings.from_env()
+    if settings.jwt_verify_key is None:
+        if not settings.jwt_sign_algorithm.startswith("HS"):
+            raise ConfigError(f"JWT_SIGN_ALGORITHM={settings.jwt_sign_algorithm} needs a public key in JWT_VERIFY_KEY")
+        settings = msgspec.structs.replace(settings, jwt_verify_key=_own_key(settings.home / "jwt.key"))
+    return settings
+
+
+def _own_key(path: Path) -> str:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            # Written aside and linked into place: of two processes that start at once, both read the same key.
+            draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_urlsafe(48))
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        key = path.read_text().strip()
+    except OSError as error:
+        raise ConfigError(
+            f"JWT_VERIFY_KEY is not set, and a key can't be kept in {path.parent}: {error.strerror}",
+            hint="Set JWT_VERIFY_KEY, or AGENTPLAT_HOME to a directory that this account can write to.",
+        ) from error
+    if not key:
+        raise ConfigError(f"{path} is empty; delete it to have a new key made")
+    return key
+
+
+def _shown(name: str, text: str) -> str:
+    return "(hidden)" if "KEY" in name or "SECRET" in name or "://" in text else repr(text)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("true", "1", "yes", "on"):
+        return True
+    if text.lower() in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("expected true or false")
+
+
+def _number(kind: type[int] | type[float], low: float, high: float | None = None) -> Callable[[str], float]:
+    noun = "a whole number" if kind is int else "a number"
+    limits = f"of at least {low:g}" if high is None else f"from {low:g} to {high:g}"
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise ValueError(f"expected {noun} {limits}") from None
+        # Written this way round so that NaN fails too.
+        if not (value >= low and (high is None or value <= high)):
+            raise ValueError(f"expected {noun} {limits}")
+        return value
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    by_folded = {choice.lower(): choice for choice in choices}
+
+    def parse(text: str) -> str:
+        try:
+            return by_folded[text.lower()]
+        except KeyError:
+            raise ValueError(f"expected one of {', '.join(choices)}") from None
+
+    return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        scheme, separator, _ = text.partition("://")
+        if not separator or scheme not in schemes:
+            raise ValueError(f"expected a URL that starts with {' or '.join(f'{s}://' for s in schemes)}")
+        return text
+
+    return parse
+
+
+def _list(text: str) -> tuple[str, ...]:
+    """A JSON list, as the contract's own configuration writes it, or simply items with commas between."""
+    items: Any = text.split(",")
+    if text.startswith("["):
+        items = json.loads(text)
+        if not all(isinstance(item, str) for item in items):
+            raise ValueError("expected a list of strings")
+    return tuple(item.strip() for item in items if item.strip())
+
+
+_VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
+    ("database_url", ("DATABASE_URL",), _url("postgresql", "postgres")),
+    ("redis_url", ("REDIS_URL",), _url("redis", "rediss", "unix")),
+    ("redis_prefix", ("AGENTPLAT_REDIS_PREFIX",), str),
+    ("home", ("AGENTPLAT_HOME",), Path),
+    ("host", ("AGENTPLAT_HOST",), str),
+    ("port", ("AGENTPLAT_PORT",), _number(int, 1, 65_535)),
+    ("jwt_verify_key", ("JWT_VERIFY_KEY", "SUPABASE_JWT_SECRET"), str),
+    ("jwt_sign_algorithm", ("JWT_SIGN_ALGORITHM",), _one_of(*SIGN_ALGORITHMS)),
+    ("enable_auth", ("ENABLE_AUTH",), _boolean),
+    ("enable_credit", ("ENABLE_CREDIT",), _boolean),
+    ("frontend_base_url", ("FRONTEND_BASE_URL",), _url("http", "https")),
+    ("backend_cors_allow_origins", ("BACKEND_CORS_ALLOW_ORIGINS",), _list),
+    ("openai_api_key", ("OPENAI_API_KEY",), str),
+    ("openai_base_url", ("OPENAI_BASE_URL",), _url("http", "https")),
+    ("block_modules", ("AGENTPLAT_BLOCK_MODULES",), _list),
+    ("max_request_bytes", ("AGENTPLAT_MAX_REQUEST_BYTES",), _number(int, 1024)),
+    ("run_deadline_seconds", ("AGENTPLAT_RUN_DEADLINE",), _number(int, 1)),
+    ("max_node_executions", ("AGENTPLAT_MAX_NODE_EXECUTIONS",), _number(int, 1)),
+    ("lease_seconds", ("AGENTPLAT_LEASE",), _number(float, 0.5, 3600)),
+    ("journal_window_ms", ("AGENTPLAT_JOURNAL_WINDOW_MS",), _number(float, 0, 1000)),
+    ("worker_concurrency", ("AGENTPLAT_WORKER_CONCURRENCY",), _number(int, 1)),
+    ("db_pool_size", ("AGENTPLAT_DB_POOL",), _number(int, 2)),
+    ("server_processes", ("AGENTPLAT_SERVER_PROCESSES",), _number(int, 1)),
+    ("log_level", ("LOG_LEVEL",), _one_of(*LOG_LEVELS)),
+    ("log_format", ("LOG_FORMAT",), _one_of(*LOG_FORMATS)),
+)

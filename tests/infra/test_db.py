@@ -1,0 +1,129 @@
+import asyncio
+from contextlib import suppress
+
+import asyncpg
+import msgspec
+import pytest
+from piccolo.columns import Text
+from piccolo.table import Table
+
+from agentplat.infra import db as db_module
+from agentplat.infra.db import Database
+from agentplat.infra.errors import ConfigError
+from agentplat.infra.settings import Settings
+from agentplat.infra.uow import after_commit, unit_of_work
+
+
+class Users(Table, tablename="users"):
+    id = Text(primary_key=True)
+
+
+INSERT = "INSERT INTO users (id) VALUES ($1)"
+COUNT = "SELECT count(*) FROM users"
+
+
+async def test_a_unit_of_work_commits_once_at_its_end(db: Database) -> None:
+    async with unit_of_work():
+        await db.execute(INSERT, "outer")
+        async with unit_of_work():
+            await db.execute(INSERT, "inner")
+        assert await db.pool.fetchval(COUNT) == 0
+    assert await db.pool.fetchval(COUNT) == 2
+
+
+async def test_piccolo_and_our_sql_share_the_transaction(db: Database) -> None:
+    with suppress(LookupError):
+        async with unit_of_work():
+            await db.execute(INSERT, "ours")
+            await Users.insert(Users(id="piccolo"))
+            assert await Users.count() == 2
+            raise LookupError
+    assert await Users.count() == 0
+
+
+async def test_after_commit_runs_only_after_the_outermost_commit(db: Database) -> None:
+    seen: list[int] = []
+
+    async def look() -> None:
+        seen.append(await db.fetchval(COUNT))
+
+    async with unit_of_work():
+        async with unit_of_work():
+            after_commit(look)
+            await db.execute(INSERT, "one")
+        assert seen == []
+    assert seen == [1]
+
+
+async def test_after_commit_is_dropped_by_a_rollback(db: Database) -> None:
+    async def never() -> None:
+        pytest.fail("called after a rollback")
+
+    with suppress(LookupError):
+        async with unit_of_work():
+            after_commit(never)
+            await db.execute(INSERT, "lost")
+            raise LookupError
+    assert await db.fetchval(COUNT) == 0
+
+
+async def test_a_failing_callback_neither_raises_nor_stops_the_next(db: Database) -> None:
+    seen: list[str] = []
+
+    async def fail() -> None:
+        raise OSError("Redis is away")
+
+    async def note() -> None:
+        seen.append("called")
+
+    async with unit_of_work():
+        after_commit(fail)
+        after_commit(note)
+        await db.execute(INSERT, "one")
+    assert seen == ["called"]
+    assert await db.fetchval(COUNT) == 1
+
+
+def test_after_commit_outside_is_a_mistake() -> None:
+    with pytest.raises(RuntimeError, match="unit of work"):
+        after_commit(asyncio.Event().wait)
+
+
+async def test_a_task_inside_a_unit_of_work_may_not_share_its_connection(db: Database) -> None:
+    async with unit_of_work():
+        with pytest.raises(RuntimeError, match="started inside a unit of work"):
+            await asyncio.create_task(db.execute(INSERT, "task"))
+        await db.execute(INSERT, "own")
+    assert await db.fetchval(COUNT) == 1
+
+
+async def test_a_commit_that_fails_gives_its_connection_back(db: Database) -> None:
+    """Deferred constraints fail at the commit; Piccolo's own transactions would leak the connection then."""
+    await db.execute("CREATE TABLE deferred (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    try:
+        for _ in range(20):
+            with pytest.raises(asyncpg.UniqueViolationError):
+                async with unit_of_work():
+                    await db.execute("INSERT INTO deferred VALUES (1), (1)")
+        assert await db.fetchval("SELECT count(*) FROM deferred") == 0
+    finally:
+        await db.execute("DROP TABLE deferred")
+
+
+async def test_closing_does_not_wait_for_ever(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db_module, "CLOSE_SECONDS", 0.05)
+    database = await Database.open(str(settings.database_url), 2)
+    await database.pool.acquire()
+    async with asyncio.timeout(5):
+        await database.close()
+
+
+async def test_too_old_a_server_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db_module, "MINIMUM_MAJOR", 99)
+    with pytest.raises(ConfigError, match=r"Postgres \d+.* is too old; agentplat needs 99"):
+        await Database.open(str(settings.database_url), 2)
+
+
+async def test_opening_without_an_address_says_what_to_set(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="DATABASE_URL is not set"):
+        await db_module.open_database(msgspec.structs.replace(settings, database_url=None))
