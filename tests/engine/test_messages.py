@@ -1,0 +1,41 @@
+from agentplat.engine.messages import (
+    Message,
+    NodeEnded,
+    NodeStarted,
+    NodeTerminated,
+    NodeYielded,
+    RunAborted,
+    RunBegan,
+    RunEnded,
+    decode,
+    encode,
+)
+
+# One of each, as they stand in journals that exist. A change here breaks the replay of every stored run.
+STORED = (
+    b'[["began",1],["started",1,2],["yielded",1,3,[["a",1],["b",null]]],["ended",1,4,[["c",{"k":[1.5]}]],"boom",2,'
+    b'{"extra_steps":1}],["terminated",2,5],["aborted",6,"too late"],["finished",7]]'
+)
+MESSAGES: list[Message] = [
+    RunBegan(1),
+    NodeStarted(1, 2),
+    NodeYielded(1, 3, [("a", 1), ("b", None)]),
+    NodeEnded(1, 4, [("c", {"k": [1.5]})], "boom", 2, {"extra_steps": 1}),
+    NodeTerminated(2, 5),
+    RunAborted(6, "too late"),
+    RunEnded(7),
+]
+
+
+def test_the_stored_form_is_fixed() -> None:
+    assert encode(MESSAGES) == STORED
+    assert decode(STORED) == MESSAGES
+
+
+def test_trailing_fields_may_be_absent() -> None:
+    assert decode(b'[["ended",1,4,[]],["aborted",6]]') == [NodeEnded(1, 4, []), RunAborted(6)]
+
+
+def test_control_characters_survive() -> None:
+    nasty = "".join(map(chr, range(32))) + "\x7f\u2028\U0001f600"
+    assert decode(encode([NodeYielded(1, 1, [("a", nasty)])])) == [NodeYielded(1, 1, [("a", nasty)])]

@@ -1,0 +1,161 @@
+"""Blocks that only tests need: one that fails on purpose, one that breaks, one that emits nulls, one that waits."""
+
+import asyncio
+from typing import Any
+
+from agentplat.sdk import Block, BlockType, Category, Context, Outputs, OutputSchema, Schema, field
+
+
+class FailIfNegBlock(Block):
+    """Fails for a negative number."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a01"
+    categories = (Category.BASIC,)
+    pure = True
+
+    class Input(Schema):
+        x: int = field(description="The number.")
+
+    class Output(OutputSchema):
+        ok: int = field(description="The number, unless negative.")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        if input.x < 0:
+            yield "error", "neg"
+        yield "ok", input.x
+
+
+class MultiBlock(Block):
+    """Emits its input, nothing, and a text."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a02"
+    categories = (Category.BASIC,)
+    pure = True
+
+    class Input(Schema):
+        go: Any = field(description="Anything.")
+
+    class Output(OutputSchema):
+        data: Any = field(description="The input.")
+        nothing: Any = field(description="Null.")
+        after: str = field(description="A text.")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        yield "data", input.go
+        yield "nothing", None
+        yield "after", "z"
+
+
+class MidBlock(Block):
+    """Breaks after two outputs."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a03"
+    categories = (Category.BASIC,)
+    pure = True
+
+    class Input(Schema):
+        go: Any = field(description="Anything.")
+
+    class Output(OutputSchema):
+        a: int = field(description="1, then 2.")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        yield "a", 1
+        yield "a", 2
+        raise Exception("'boom'")
+
+
+class SlowBlock(Block):
+    """Passes a value on after a while."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a04"
+    categories = (Category.BASIC,)
+    pure = True
+    inline = False
+
+    class Input(Schema):
+        v: Any = field(description="The value.")
+        delay: float = field(default=0.0, advanced=False, description="Seconds to wait.")
+
+    class Output(OutputSchema):
+        out: Any = field(description="The value.")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        await asyncio.sleep(input.delay)
+        yield "out", input.v
+
+
+class NestedBlock(Block):
+    """Has the pins of a block that runs another graph, and runs nothing: for what is decided before a run."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a05"
+    categories = (Category.AGENT,)
+    block_type = BlockType.AGENT
+
+    class Input(Schema):
+        user_id: str = field(description="Whose graph.")
+        graph_id: str = field(description="Which graph.")
+        graph_version: int = field(description="Which version.")
+        inputs: dict[str, Any] = field(description="Its inputs.")
+        input_schema: dict[str, Any] = field(description="The form of its inputs.")
+        output_schema: dict[str, Any] = field(description="The form of its outputs.")
+
+    class Output(Schema):
+        pass
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        for name in input.output_schema:
+            yield name, None
+
+
+class EffectBlock(Block):
+    """Leaves a line in a file, before and after waiting: an effect that can be counted."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a15"
+    categories = (Category.BASIC,)
+
+    class Input(Schema):
+        path: str = field(description="The file.")
+        delay: float = field(default=0.0, advanced=False, description="Seconds to wait.")
+        v: Any = field(default=None, description="A value to pass on.")
+
+    class Output(OutputSchema):
+        out: Any = field(description="The value.")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        _append(input.path, f"begun {ctx.idempotency_key}")
+        await asyncio.sleep(input.delay)
+        _append(input.path, f"done {ctx.idempotency_key}")
+        yield "out", input.v
+
+
+class RepeatableEffectBlock(EffectBlock):
+    """The same, but it may be repeated after a crash."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a16"
+    repeatable = True
+
+
+class SpillBlock(Block):
+    """Emits numbers one by one, waiting before each: a stream that can be interrupted."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a17"
+    categories = (Category.BASIC,)
+    repeatable = True
+
+    class Input(Schema):
+        count: int = field(description="How many.")
+        delay: float = field(default=0.0, advanced=False, description="Seconds to wait before each.")
+
+    class Output(OutputSchema):
+        n: int = field(description="0, 1, 2 …")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        for number in range(input.count):
+            await asyncio.sleep(input.delay)
+            yield "n", number
+
+
+def _append(path: str, line: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line + "\n")

@@ -1,0 +1,64 @@
+"""Small graphs, drawn in one line each: `draw({"a": (STORE, {"input": 1}), …}, "a.output -> b.input")`."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from agentplat.engine.graph import Link, Node
+
+STORE = "1ff065e9-88e8-4358-9d82-8dc91f622ba9"
+INPUT = "c0a8e994-ebf1-4a9c-a4d8-89d09c86741b"
+OUTPUT = "363ae599-353e-4804-937e-b2ee3cef3da4"
+STEP = "f66a3543-28d3-4ab5-8945-9b336371e2ce"
+CONDITION = "715696a0-e1da-45c8-b209-c2fa9c3b0be6"
+CALCULATOR = "b1ab9b19-67a6-406d-abf5-2dba76d00c79"
+FILL_TEXT = "db7d8f02-2f44-4c55-ab7a-eae0941f0c30"
+CREATE_LIST = "a912d5c7-6e00-4542-b2a9-8034136930e4"
+CREATE_DICT = "b924ddf4-de4f-4b56-9a85-358930dcbc91"
+ADD_TO_LIST = "aeb08fc1-2fc1-4141-bc8e-f758f183a822"
+FIND_IN_DICT = "0e50422c-6dee-4145-83d6-3a5a392f65de"
+NEG = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a01"
+MULTI = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a02"
+MID = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a03"
+SLOW = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a04"
+EFFECT = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a15"
+REPEATABLE = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a16"
+SPILL = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a17"
+
+
+class Drawing(Struct, frozen=True):
+    nodes: list[Node]
+    links: list[Link]
+
+    def as_graph(self, name: str = "drawing") -> dict[str, Any]:
+        """As a client sends it. Node ids are replaced on saving, so the drawn ones travel as customized names."""
+        return {
+            "name": name,
+            "description": "drawn by a test",
+            "nodes": [
+                {
+                    "id": node.id,
+                    "block_id": node.block_id,
+                    "input_default": node.input_default,
+                    "metadata": {"customized_name": node.id},
+                }
+                for node in self.nodes
+            ],
+            "links": [
+                {name: getattr(link, name) for name in ("source_id", "source_name", "sink_id", "sink_name")}
+                for link in self.links
+            ],
+        }
+
+
+def draw(nodes: dict[str, tuple[str, dict[str, Any]]], *links: str) -> Drawing:
+    """Nodes by id, each a block id with constants; links as `source.pin -> sink.pin`."""
+    drawn = [Node(id=name, block_id=block_id, input_default=constants) for name, (block_id, constants) in nodes.items()]
+    return Drawing(drawn, [_link(text) for text in links])
+
+
+def _link(text: str) -> Link:
+    source, sink = (end.strip() for end in text.split("->"))
+    source_id, source_name = source.split(".", 1)
+    sink_id, sink_name = sink.split(".", 1)
+    return Link(source_id=source_id, source_name=source_name, sink_id=sink_id, sink_name=sink_name)
