@@ -1,0 +1,139 @@
+"""One call of a language model, whoever provides it. All blocks that talk to models come through here."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import openai
+from msgspec import Struct
+
+from agentplat.blocks.builtin.llm_models import MODELS, UNKNOWN_MAX_OUTPUT, LlmModel
+from agentplat.sdk import BlockError, Context, tokens
+
+Message = Mapping[str, Any]
+
+# A model may think for minutes; anything longer is a lost connection.
+_TIMEOUT_SECONDS = 600.0
+# Refusals that come out the same however often one asks.
+_FINAL = (
+    openai.AuthenticationError,
+    openai.PermissionDeniedError,
+    openai.NotFoundError,
+)
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """What a model answered. `message` is its raw message, `prompt` what was sent."""
+
+    text: str
+    prompt: list[Message]
+    message: dict[str, Any]
+    tool_calls: list[dict[str, Any]]
+    reasoning: str | None
+    input_tokens: int
+    output_tokens: int
+
+
+def model_named(name: str) -> LlmModel:
+    try:
+        return MODELS[name]
+    except KeyError:
+        raise BlockError(f"There is no model '{name}'.") from None
+
+
+async def call(
+    ctx: Context,
+    model: LlmModel,
+    messages: Sequence[Message],
+    *,
+    max_tokens: int | None = None,
+    json_mode: bool = False,
+    tools: Sequence[Mapping[str, Any]] = (),
+    parallel_tool_calls: bool | None = None,
+    attempt: int = 1,
+) -> Reply:
+    """Ask the model. Adds what it used to the statistics; raises `BlockError`, or a provider's error worth a retry."""
+    if model.provider != "openai":
+        raise BlockError(f"Models of the provider '{model.provider}' are not available on this installation yet.")
+    credentials = ctx.api_key()
+    if credentials.provider != model.provider:
+        raise BlockError(
+            f"The credentials are for '{credentials.provider}', but {model.name} is of '{model.provider}'."
+        )
+    client = openai.AsyncOpenAI(
+        api_key=credentials.api_key.reveal(),
+        base_url=ctx.base_url("openai"),
+        http_client=ctx.http,
+        timeout=_TIMEOUT_SECONDS,
+    )
+    prompt = list(messages)
+    options: dict[str, Any] = {"max_completion_tokens": output_limit(model, prompt, max_tokens)}
+    if json_mode:
+        options["response_format"] = {"type": "json_object"}
+    if tools:
+        options["tools"] = list(tools)
+        # Reasoning models refuse this setting.
+        if parallel_tool_calls is not None and not model.name.startswith("o"):
+            options["parallel_tool_calls"] = parallel_tool_calls
+    if ctx.idempotency_key:
+        options["extra_headers"] = {"Idempotency-Key": f"{ctx.idempotency_key}:{attempt}"}
+    try:
+        answer = await client.chat.completions.create(model=model.name, messages=prompt, **options)  # type: ignore[arg-type]
+    except _FINAL as error:
+        raise BlockError(f"{model.name} cannot be used: {error.message}") from error
+    return _reply(answer, prompt, ctx)
+
+
+def output_limit(model: LlmModel, messages: Sequence[Message], wanted: int | None) -> int:
+    """How many tokens the answer may have: what fits, what the model can, what was asked for."""
+    room = model.context_window - sum(message_tokens(message) for message in messages)
+    most = model.max_output or UNKNOWN_MAX_OUTPUT
+    return max(1, min(room, most, wanted or most))
+
+
+def message_tokens(message: Message) -> int:
+    content = message.get("content") or ""
+    count = 4 if "name" in message else 3
+    if isinstance(content, str):
+        count += tokens.count(content)
+    else:
+        count += sum(_part_tokens(part) for part in content)
+    for tool_call in message.get("tool_calls") or ():
+        function = tool_call.get("function", {})
+        texts = (tool_call.get("id"), tool_call.get("type"), function.get("name"), function.get("arguments"))
+        count += sum(tokens.count(text) for text in texts if text)
+    return count
+
+
+def _part_tokens(part: Any) -> int:
+    if not isinstance(part, dict):
+        return tokens.count(str(part))
+    values = (part.get(key) for key in ("id", "name", "input", "tool_use_id", "content", "text"))
+    texts = (value if isinstance(value, str) else json.dumps(value) for value in values if value)
+    return sum(tokens.count(text) for text in texts)
+
+
+def _reply(answer: Any, prompt: list[Message], ctx: Context) -> Reply:
+    if not answer.choices:
+        raise BlockError("The model gave no answer.")
+    choice = answer.choices[0]
+    usage = answer.usage
+    reply = Reply(
+        text=choice.message.content or "",
+        prompt=prompt,
+        message=choice.message.model_dump(exclude_none=True),
+        tool_calls=[tool_call.model_dump() for tool_call in choice.message.tool_calls or ()],
+        reasoning=_reasoning(answer, choice),
+        input_tokens=usage.prompt_tokens if usage else 0,
+        output_tokens=usage.completion_tokens if usage else 0,
+    )
+    ctx.stats.add(input_token_count=reply.input_tokens, output_token_count=reply.output_tokens)
+    return reply
+
+
+def _reasoning(answer: Any, choice: Any) -> str | None:
+    # Not part of OpenAI's interface, so servers that speak it put it in different places.
+    for place in (choice, answer, choice.message):
+        if isinstance(found := getattr(place, "reasoning", None), str):
+            return found
+    return None

@@ -1,0 +1,131 @@
+"""The catalogue of blocks, and executing one of them by hand."""
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+import httpx2
+import msgspec
+
+from agentplat.blocks.errors import BlockDisabled, BlockExecutionFailed, BlockNotFound
+from agentplat.blocks.registry import Registry
+from agentplat.blocks.runner import (
+    INVALID_INPUT,
+    BlockFailure,
+    Outcome,
+    failure_text,
+    normalise,
+    run_inline,
+    stream,
+    validate_input,
+)
+from agentplat.files import service as files
+from agentplat.infra.ids import new_id
+from agentplat.infra.settings import get_settings
+from agentplat.sdk import Block, BlockSpec, Context, Services
+from agentplat.sdk.categories import DESCRIPTIONS
+
+__all__ = [
+    "BlockFailure",
+    "Outcome",
+    "catalogue",
+    "close",
+    "context",
+    "execute",
+    "failure_text",
+    "get",
+    "normalise",
+    "registry",
+    "run_inline",
+    "specs",
+    "stream",
+    "validate_input",
+]
+
+
+@cache
+def registry() -> Registry:
+    return Registry.load(get_settings().block_modules)
+
+
+def get(block_id: str) -> type[Block] | None:
+    return registry().blocks.get(block_id)
+
+
+@cache
+def specs() -> Mapping[str, BlockSpec]:
+    return MappingProxyType({block_id: block.spec for block_id, block in registry().blocks.items()})
+
+
+@cache
+def catalogue() -> bytes:
+    """The body of `GET /api/blocks`: it changes only when the process does."""
+    return msgspec.json.encode([entry(spec) for spec in specs().values() if not spec.disabled])
+
+
+def entry(spec: BlockSpec) -> dict[str, Any]:
+    """A block as the AutoGPT Platform contract lists it."""
+    return {
+        "id": spec.id,
+        "name": spec.name,
+        "inputSchema": spec.input_schema,
+        "outputSchema": spec.output_schema,
+        "description": spec.description,
+        "categories": [{"category": name, "description": DESCRIPTIONS.get(name, "")} for name in spec.categories],
+        "contributors": [{"name": name} for name in spec.contributors],
+        "staticOutput": spec.static_output,
+        "uiType": spec.block_type,
+        "costs": spec.costs,
+    }
+
+
+@cache
+def _services() -> Services:
+    settings = get_settings()
+    base_urls = {"openai": settings.openai_base_url} if settings.openai_base_url else {}
+    return Services(
+        http=httpx2.AsyncClient(timeout=httpx2.Timeout(60.0, connect=10.0), limits=httpx2.Limits(max_connections=500)),
+        base_urls=base_urls,
+    )
+
+
+def context(user_id: str, run_id: str, **fields: Any) -> Context:
+    """A context with what this process offers to blocks: HTTP client, provider addresses, the files of the run."""
+    return Context(user_id=user_id, run_id=run_id, shared=_services(), run_files=files.of_run(run_id), **fields)
+
+
+async def close() -> None:
+    """Close what blocks share. Call it once, when the process ends."""
+    if _services.cache_info().currsize:
+        await _services().http.aclose()
+        _services.cache_clear()
+
+
+async def execute(user_id: str, block_id: str, data: dict[str, Any]) -> dict[str, list[Any]]:
+    """Execute one block outside of any agent: no charge, no review, no credentials."""
+    block = get(block_id)
+    if block is None:
+        raise BlockNotFound(f"Block #{block_id} not found")
+    if block.spec.disabled:
+        raise BlockDisabled(f"Block #{block_id} is disabled and cannot be used for execution")
+    if problem := validate_input(block.spec, data):
+        raise BlockExecutionFailed(failure_text(block.spec.name, block_id, f"{INVALID_INPUT}{problem}"))
+    run_id = new_id()
+    outputs: dict[str, list[Any]] = {}
+    try:
+        async for name, value in stream(block(), data, context(user_id, run_id), plain=_tagged):
+            outputs.setdefault(name, []).append(value)
+    except BlockFailure as failure:
+        raise BlockExecutionFailed(str(failure)) from failure
+    finally:
+        await files.discard(run_id)
+    return outputs
+
+
+def _tagged(value: Any) -> Any:
+    # A run stores null for nan and inf. Somebody who tries a block by hand should see what it really computed.
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(value)}
+    return normalise(value)
