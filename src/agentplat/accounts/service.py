@@ -1,0 +1,160 @@
+"""Who is asking: tokens in, users out.
+
+A verified token is remembered until it expires, because checking a signature costs more than most requests do
+otherwise. Nothing is looked up in the database for it: a token is the whole proof.
+"""
+
+import time
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+import jwt
+from jwt.algorithms import get_default_algorithms
+
+from agentplat.accounts import queries
+from agentplat.accounts.errors import (
+    ImpersonationRefused,
+    SubjectMissing,
+    TokenExpired,
+    TokenInvalid,
+    UserNotFound,
+)
+from agentplat.accounts.models import DEFAULT_USER, User
+from agentplat.infra.errors import ConfigError
+from agentplat.infra.lru import LRU
+from agentplat.infra.settings import Settings, get_settings
+
+# A token without `exp` is valid for ever (the contract does not demand one), but not remembered for ever.
+UNLIMITED_REMEMBERED_SECONDS = 300.0
+MAX_ID_LENGTH = 255
+
+_known_users: LRU[str, bool] = LRU(100_000)
+
+
+class Verifier:
+    """Checks tokens against one key."""
+
+    def __init__(self, key: str, algorithm: str, audience: str) -> None:
+        if algorithm not in get_default_algorithms() or algorithm.lower() == "none":
+            raise ConfigError(f"JWT_SIGN_ALGORITHM: {algorithm!r} is no algorithm that tokens may be signed with")
+        self.key, self.algorithm, self.audience = key, algorithm, audience
+        self._verified: LRU[str, tuple[float, User]] = LRU(10_000)
+
+    def verify(self, token: str) -> User:
+        moment = time.time()
+        if known := self._verified.get(token):
+            expires, user = known
+            if moment < expires:
+                return user
+            self._verified.pop(token)
+        claims = self._decode(token)
+        user = _user_of(claims)
+        self._verified.put(token, (float(claims.get("exp", moment + UNLIMITED_REMEMBERED_SECONDS)), user))
+        return user
+
+    def _decode(self, token: str) -> dict[str, Any]:
+        try:
+            # The subject is looked at by `_user_of`, which tells a missing one from an unusable one.
+            return jwt.decode(
+                token,
+                self.key,
+                algorithms=[self.algorithm],
+                audience=self.audience,
+                options={"verify_sub": False},
+            )
+        except jwt.ExpiredSignatureError:
+            raise TokenExpired from None
+        except (jwt.InvalidTokenError, ValueError) as error:
+            raise TokenInvalid(f"Invalid token: {error}") from None
+
+
+def _user_of(claims: dict[str, Any]) -> User:
+    subject = claims.get("sub")
+    if not subject:
+        raise SubjectMissing
+    if not isinstance(subject, str) or not is_user_id(subject):
+        raise TokenInvalid("Invalid token: the subject is no user id")
+    email, role = claims.get("email"), claims.get("role")
+    metadata = claims.get("user_metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return User(
+        id=subject,
+        email=_text(email),
+        role=role if isinstance(role, str) else "authenticated",
+        name=_text(name),
+    )
+
+
+def _text(value: object) -> str | None:
+    """Claims are whatever the provider signed; what Postgres can't store as text is not worth refusing a user for."""
+    return value if isinstance(value, str) and value.isprintable() else None
+
+
+def is_user_id(text: str) -> bool:
+    return 0 < len(text) <= MAX_ID_LENGTH and text.isprintable()
+
+
+@lru_cache(maxsize=8)
+def _verifier(key: str, algorithm: str, audience: str) -> Verifier:
+    return Verifier(key, algorithm, audience)
+
+
+def verifier(settings: Settings) -> Verifier:
+    """The verifier for these settings. Raises ConfigError when they are unusable: called at start to find out early."""
+    if not settings.jwt_verify_key:
+        raise ConfigError("JWT_VERIFY_KEY is not set: tokens can't be checked")
+    return _verifier(settings.jwt_verify_key, settings.jwt_sign_algorithm, settings.jwt_audience)
+
+
+def authenticate(token: str) -> User:
+    """The user of a token. With authentication switched off everybody is the default user, whatever the token."""
+    settings = get_settings()
+    if not settings.enable_auth:
+        return DEFAULT_USER
+    return verifier(settings).verify(token)
+
+
+def issue_token(
+    user_id: str,
+    email: str | None = None,
+    role: str = "authenticated",
+    ttl: timedelta = timedelta(hours=1),
+) -> str:
+    """Sign a token as the auth provider would. For development and tests; works with shared-secret algorithms only."""
+    settings = get_settings()
+    using = verifier(settings)
+    moment = int(time.time())
+    claims: dict[str, Any] = {
+        "sub": user_id,
+        "role": role,
+        "aud": using.audience,
+        "iat": moment,
+        "exp": moment + int(ttl.total_seconds()),
+    }
+    if email is not None:
+        claims["email"] = email
+    return jwt.encode(claims, using.key, algorithm=using.algorithm)
+
+
+async def ensure_user(user: User) -> None:
+    """Make sure that the user has a row to own things with. One statement per user and process."""
+    if _known_users.get(user.id):
+        return
+    await queries.insert_missing(user)
+    _known_users.put(user.id, True)
+
+
+async def impersonate(admin: User, user_id: str) -> User:
+    """The user that an administrator acts as. Unlike a token's, this id is not proven to be anybody's."""
+    if not admin.is_admin:
+        raise ImpersonationRefused
+    found = await queries.find(user_id) if is_user_id(user_id) else None
+    if found is None:
+        raise UserNotFound(f"There is no user {user_id!r} to act as")
+    return found
+
+
+def forget_users() -> None:
+    """Look every user up anew: for a database that was replaced under a running process, as tests do."""
+    _known_users.clear()

@@ -1,0 +1,136 @@
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import pytest
+
+from agentplat.accounts import service
+from agentplat.accounts.errors import (
+    ImpersonationRefused,
+    SubjectMissing,
+    TokenExpired,
+    TokenInvalid,
+    UserNotFound,
+)
+from agentplat.accounts.models import DEFAULT_USER, User
+from agentplat.infra import settings as settings_module
+from agentplat.infra.db import Database
+from agentplat.infra.errors import ConfigError
+from agentplat.infra.settings import Settings, get_settings
+from tests.support.services import JWT_KEY
+
+Token = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def _settings(settings: Settings) -> None:
+    service.forget_users()
+
+
+def sign(claims: dict[str, Any], key: str = JWT_KEY, algorithm: str = "HS256") -> str:
+    return jwt.encode({"aud": "authenticated", "sub": "u", **claims}, key, algorithm=algorithm)
+
+
+def test_a_token_says_who_is_asking(make_token: Token) -> None:
+    token = make_token("ann", role="admin", email="ann@example.com", user_metadata={"name": "Ann"})
+    user = service.authenticate(token)
+    assert user == User(id="ann", email="ann@example.com", role="admin", name="Ann")
+    assert user.is_admin
+
+
+def test_issued_tokens_are_accepted() -> None:
+    user = service.authenticate(service.issue_token("bob", "bob@example.com"))
+    assert (user.id, user.email, user.is_admin) == ("bob", "bob@example.com", False)
+
+
+@pytest.mark.parametrize(
+    ("token", "error", "message"),
+    [
+        (sign({"exp": 1}), TokenExpired, "Token has expired"),
+        (sign({"aud": "anon"}), TokenInvalid, "Invalid token"),
+        (sign({"aud": ["x", "y"]}), TokenInvalid, "Invalid token"),
+        (sign({}, key="another key that is long enough to sign"), TokenInvalid, "Invalid token"),
+        (sign({}, algorithm="HS384", key=JWT_KEY * 2), TokenInvalid, "Invalid token"),
+        (jwt.encode({"sub": "u", "aud": "authenticated"}, "", algorithm="none"), TokenInvalid, "Invalid token"),
+        (jwt.encode({"sub": "u"}, JWT_KEY, algorithm="HS256"), TokenInvalid, "Invalid token"),
+        (sign({"nbf": 2**31}), TokenInvalid, "Invalid token"),
+        (sign({"sub": ""}), SubjectMissing, "User ID not found in token"),
+        (sign({"sub": None}), SubjectMissing, "User ID not found in token"),
+        (sign({"sub": ["u"]}), TokenInvalid, "Invalid token"),
+        (jwt.encode({"aud": "authenticated"}, JWT_KEY), SubjectMissing, "User ID not found in token"),
+        (sign({"sub": "a\0b"}), TokenInvalid, "Invalid token"),
+        (sign({"sub": "a" * 256}), TokenInvalid, "Invalid token"),
+        ("not.a.token", TokenInvalid, "Invalid token"),
+        ("é", TokenInvalid, "Invalid token"),
+        ("", TokenInvalid, "Invalid token"),
+    ],
+)
+def test_what_is_no_valid_token_is_refused(token: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^{message}"):
+        service.authenticate(token)
+
+
+def test_a_remembered_token_still_expires() -> None:
+    token = sign({"exp": int(time.time()) + 1})
+    assert service.authenticate(token).id == "u"
+    assert service.authenticate(token) is service.authenticate(token)
+    with pytest.raises(TokenExpired):
+        _authenticate_for(5, token)
+
+
+def _authenticate_for(seconds: float, token: str) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        service.authenticate(token)
+
+
+def test_claims_that_postgres_cannot_hold_are_dropped() -> None:
+    assert service.authenticate(sign({"email": "a\0@b", "user_metadata": {"name": 7}})) == User(id="u")
+
+
+def test_without_authentication_everybody_is_the_default_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENABLE_AUTH", "false")
+    settings_module.get_settings.cache_clear()
+    try:
+        assert service.authenticate("anything") == DEFAULT_USER
+    finally:
+        monkeypatch.undo()
+        settings_module.get_settings.cache_clear()
+        get_settings()
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS257"])
+def test_an_unusable_algorithm_stops_the_start(algorithm: str) -> None:
+    with pytest.raises(ConfigError, match="JWT_SIGN_ALGORITHM"):
+        service.verifier(Settings(jwt_verify_key=JWT_KEY, jwt_sign_algorithm=algorithm))
+
+
+def test_a_missing_key_stops_the_start() -> None:
+    with pytest.raises(ConfigError, match="JWT_VERIFY_KEY"):
+        service.verifier(Settings())
+
+
+def test_a_token_may_be_issued_for_any_time() -> None:
+    with pytest.raises(TokenExpired):
+        service.authenticate(service.issue_token("u", ttl=timedelta(seconds=-1)))
+
+
+async def test_the_first_request_makes_the_users_row(db: Database) -> None:
+    for email in ("a@b.c", "other@b.c"):
+        await service.ensure_user(User(id="ann", email=email))
+        service.forget_users()
+    assert [dict(row) for row in await db.fetch("SELECT id, email FROM users")] == [{"id": "ann", "email": "a@b.c"}]
+
+
+async def test_administrators_act_as_existing_users_only(db: Database) -> None:
+    admin = User(id="root", role="admin")
+    await service.ensure_user(User(id="ann", email="a@b.c"))
+    assert (await service.impersonate(admin, "ann")).email == "a@b.c"
+    assert not (await service.impersonate(admin, "ann")).is_admin
+    for unknown in ("bob", "", "a\0", "x" * 300):
+        with pytest.raises(UserNotFound):
+            await service.impersonate(admin, unknown)
+    with pytest.raises(ImpersonationRefused):
+        await service.impersonate(User(id="ann"), "root")
