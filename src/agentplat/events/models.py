@@ -1,0 +1,17 @@
+"""What travels over the event bus: journal rows as committed, addressed to their user and graph."""
+
+from msgspec import Struct
+
+
+class RunRecord(Struct, frozen=True, kw_only=True):
+    """One committed journal row of one run. `seq` is the number of its first message, from 1.
+
+    A record without messages (`seq` 0) announces that the run was accepted. `final` says that nothing follows.
+    """
+
+    user_id: str
+    graph_id: str
+    run_id: str
+    seq: int
+    body: bytes
+    final: bool = False

@@ -1,0 +1,159 @@
+"""The runs of one worker process: claims them, keeps their leases, and finds those that nobody looks after.
+
+Who may run what is decided by one statement (`queries.claim`), so it does not matter how often a run is offered: by its
+queue job, by the sweep of several workers at once, or twice by a queue that delivers twice. A first run and a
+recovery take the same path: claim, replay the journal (empty for a new run), go on.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from redis.exceptions import RedisError
+
+from agentplat.engine.compile import CompileError
+from agentplat.events import service as events
+from agentplat.infra.clock import now
+from agentplat.infra.errors import AppError
+from agentplat.infra.ids import new_id
+from agentplat.infra.settings import Settings
+from agentplat.infra.telemetry import get_logger
+from agentplat.runs import control, queries
+from agentplat.runs.hosted import HostedRun, LeaseLost
+from agentplat.runs.journal import JournalWriter
+from agentplat.runs.models import RunRow
+from agentplat.runs.replay import machine_of, replay
+
+# A queued run is left to its queue job for this long before a sweep takes it.
+QUEUE_PATIENCE = timedelta(seconds=5)
+# How long running blocks may finish when the worker is told to end.
+GRACE_SECONDS = 2.0
+
+_log = get_logger(__name__)
+
+
+class Driver:
+    """Use as `async with Driver(settings) as driver`. `accept` offers it a run."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.owner = new_id()
+        self._lease = timedelta(seconds=settings.lease_seconds)
+        self._capacity = settings.worker_concurrency
+        self._max_activations = settings.max_node_executions
+        self._slots = asyncio.Semaphore(self._capacity)
+        self._writer = JournalWriter(self.owner, settings.journal_window_ms / 1000, events.publish)
+        self._hosted: dict[str, HostedRun] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._upkeep: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Driver":
+        await self._make_partitions()
+        self._writer.start()
+        beat = self._lease.total_seconds() / 3
+        self._upkeep = [
+            asyncio.create_task(_every(beat, self._renew), name="renew-leases"),
+            asyncio.create_task(_every(beat, self._sweep), name="sweep"),
+            asyncio.create_task(_every(3600, self._make_partitions), name="partitions"),
+            asyncio.create_task(_every(events.RETRY_SECONDS, self._hear_stops), name="hear-stops"),
+        ]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of all runs: what is recorded stays, and the next worker needn't wait for the leases to end."""
+        for task in self._upkeep:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=GRACE_SECONDS)
+        left = list(self._tasks)
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._upkeep, *self._tasks.values(), return_exceptions=True)
+        await self._writer.close()
+        if left:
+            await queries.release(left, self.owner)
+            _log.info("runs_released", runs=len(left))
+
+    async def accept(self, run_id: str) -> bool:
+        """Claim a run and host it in the background. Waits while this worker is full. False if it isn't to be had."""
+        await self._slots.acquire()
+        try:
+            row = await queries.claim(run_id, self.owner, self._lease, now())
+        except BaseException:
+            self._slots.release()
+            raise
+        if row is None:
+            self._slots.release()
+            return False
+        task = asyncio.create_task(self._host(row), name=f"run {run_id}")
+        self._tasks[run_id] = task
+        task.add_done_callback(lambda _: self._let_go(run_id))
+        return True
+
+    def _let_go(self, run_id: str) -> None:
+        self._tasks.pop(run_id, None)
+        self._hosted.pop(run_id, None)
+        self._slots.release()
+
+    async def _host(self, row: RunRow) -> None:
+        try:
+            machine, recorded = (await machine_of(row), 0) if row.fence == 1 else await replay(row)
+            hosted = HostedRun(row, machine, recorded, self._writer, self._max_activations)
+            self._hosted[row.id] = hosted
+            await hosted.drive()
+        except LeaseLost:
+            _log.warning("lease_lost", run_id=row.id, fence=row.fence)
+        except (AppError, CompileError) as error:
+            # The graph is gone, or uses a block that this installation doesn't have any more.
+            await queries.fail(row.id, row.fence, str(error), now())
+        except Exception as error:
+            # Trying again would meet the same defect for ever: the run ends, and says so.
+            _log.exception("run_failed_unexpectedly", run_id=row.id)
+            await queries.fail(row.id, row.fence, f"internal error ({type(error).__name__})", now())
+
+    # Upkeep
+
+    async def _renew(self) -> None:
+        """One statement for all runs. Those that it no longer finds belong to somebody else, or are gone."""
+        mine = list(self._hosted)
+        if not mine:
+            return
+        held = await queries.renew(mine, self.owner, self._lease)
+        for run_id in mine:
+            hosted = self._hosted.get(run_id)
+            if hosted is None:
+                continue
+            if run_id not in held:
+                hosted.lose()
+            elif held[run_id]:
+                hosted.stop()
+
+    async def _sweep(self) -> None:
+        """Take what nobody looks after: leases that ran out, and queued runs whose job got lost (or Redis with it)."""
+        free = self._capacity - len(self._tasks)
+        if free <= 0:
+            return
+        for run_id in await queries.find_stranded(now() - QUEUE_PATIENCE, free):
+            if await self.accept(run_id):
+                _log.info("run_recovered", run_id=run_id)
+
+    async def _make_partitions(self) -> None:
+        today = now().date()
+        for day in (today, today + timedelta(days=1)):
+            await queries.ensure_partition(day)
+
+    async def _hear_stops(self) -> None:
+        async for run_id in control.stops():
+            if hosted := self._hosted.get(run_id):
+                hosted.stop()
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Repeat upkeep. What fails is tried again: the database or Redis may just be restarting."""
+    while True:
+        try:
+            await work()
+        except (OSError, RedisError) as error:
+            _log.warning("upkeep_delayed", work=getattr(work, "__name__", "?"), reason=str(error))
+        except Exception:
+            _log.exception("upkeep_failed", work=getattr(work, "__name__", "?"))
+        await asyncio.sleep(seconds)

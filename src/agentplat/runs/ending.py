@@ -1,0 +1,74 @@
+"""Ending a run that no worker holds, on behalf of somebody who asked for it."""
+
+from datetime import UTC, timedelta
+from time import time_ns
+
+import msgspec
+
+from agentplat.engine.machine import RunMachine
+from agentplat.engine.messages import Message, NodeTerminated, RunAborted, RunEnded, encode
+from agentplat.events import service as events
+from agentplat.events.models import RunRecord
+from agentplat.infra.clock import now
+from agentplat.infra.ids import new_id
+from agentplat.runs import queries, view
+from agentplat.runs.models import RunRow
+from agentplat.runs.queries import Ending, Write
+from agentplat.runs.replay import replay
+
+# Long enough to write one row.
+LEASE = timedelta(seconds=5)
+
+_encoder = msgspec.json.Encoder()
+
+
+def ending_of(row: RunRow, machine: RunMachine) -> Ending:
+    """What a final run leaves behind in its row."""
+    assert machine.ended_at is not None
+    return Ending(
+        status=machine.status,
+        ended_at=view.moment(machine.ended_at),
+        stats=_encoder.encode(view.stats(machine, machine.ended_at)),
+        outputs=_encoder.encode(machine.outputs),
+        node_executions=_encoder.encode(view.node_executions(row, machine)),
+    )
+
+
+async def terminate(run_id: str) -> bool:
+    """Take the run as a worker would, and end it as TERMINATED. False if somebody else has it, or it is final."""
+    owner = new_id()
+    row = await queries.claim(run_id, owner, LEASE, now())
+    if row is None:
+        return False
+    machine, recorded = await replay(row)
+    at = time_ns() // 1000
+    messages: list[Message] = [
+        *([] if machine.aborted else [RunAborted(at)]),
+        *(NodeTerminated(act.number, at) for act in machine.running()),
+        RunEnded(at),
+    ]
+    for message in messages:
+        machine.feed(message)
+    write = Write(
+        run_id=row.id,
+        run_day=row.created_at.astimezone(UTC).date(),
+        seq=recorded + 1,
+        fence=row.fence,
+        body=encode(messages),
+        ending=ending_of(row, machine),
+    )
+    if row.id not in await queries.commit([write], owner):
+        return False
+    await events.publish(
+        [
+            RunRecord(
+                user_id=row.user_id,
+                graph_id=row.graph_id,
+                run_id=row.id,
+                seq=write.seq,
+                body=write.body,
+                final=True,
+            )
+        ]
+    )
+    return True

@@ -1,0 +1,151 @@
+"""The journal writer: one per process, for all of its runs.
+
+Rows that arrive while a commit is under way go into the next one, so under load one transaction carries many runs and
+at low load a row waits for nothing. After the commit, and only then, the rows are published as events.
+
+One commit at a time keeps the rows of a run in order without a lock.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+
+import asyncpg
+
+from agentplat.events.models import RunRecord
+from agentplat.infra.telemetry import get_logger
+from agentplat.runs import queries
+from agentplat.runs.queries import Write
+
+MAX_ROWS = 1000
+MAX_BYTES = 16 * 1024 * 1024
+RETRY_SECONDS = 0.2
+
+# The database is away or restarting: the same rows are tried again. Anything else is about the rows themselves.
+_TRANSIENT = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+)
+
+Publish = Callable[[Sequence[RunRecord]], Awaitable[object]]
+
+_log = get_logger(__name__)
+
+
+class _Entry:
+    __slots__ = ("done", "graph_id", "user_id", "write")
+
+    def __init__(self, write: Write, user_id: str, graph_id: str, done: asyncio.Future[bool]) -> None:
+        self.write = write
+        self.user_id = user_id
+        self.graph_id = graph_id
+        self.done = done
+
+
+class JournalWriter:
+    """`owner` is the lease holder's name, `window` the least time in seconds between two commits."""
+
+    def __init__(self, owner: str, window: float, publish: Publish) -> None:
+        self._owner = owner
+        self._window = window
+        self._publish = publish
+        self._entries: list[_Entry] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="journal-writer")
+
+    async def close(self) -> None:
+        """Write what is waiting, then stop."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    def submit(self, write: Write, user_id: str, graph_id: str) -> asyncio.Future[bool]:
+        """Have a row written. The future tells whether the run was still held; else nothing of it was written."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._entries.append(_Entry(write, user_id, graph_id, done))
+        self._wake.set()
+        return done
+
+    async def _run(self) -> None:
+        last = 0.0
+        while self._entries or not self._closing:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._entries:
+                if not self._closing and (early := last + self._window - monotonic()) > 0:
+                    await asyncio.sleep(early)
+                last = monotonic()
+                await self._write(self._take())
+
+    def _take(self) -> list[_Entry]:
+        size = 0
+        for count, entry in enumerate(self._entries):
+            size += len(entry.write.body)
+            if count == MAX_ROWS or (count and size > MAX_BYTES):
+                batch, self._entries = self._entries[:count], self._entries[count:]
+                return batch
+        batch, self._entries = self._entries, []
+        return batch
+
+    async def _write(self, batch: list[_Entry]) -> None:
+        try:
+            held = await self._commit([entry.write for entry in batch])
+        except Exception as error:
+            if len(batch) == 1:
+                # This row can never be written. Its run must hear of it; the others must not suffer for it.
+                _log.error("journal_row_refused", run_id=batch[0].write.run_id, exc_info=error)
+                _resolve(batch[0].done, error)
+                return
+            for entry in batch:
+                await self._write([entry])
+            return
+        await self._publish([_record(entry) for entry in batch if entry.write.run_id in held])
+        for entry in batch:
+            _resolve(entry.done, entry.write.run_id in held)
+
+    async def _commit(self, writes: list[Write]) -> set[str]:
+        partitioned = False
+        while True:
+            try:
+                return await queries.commit(writes, self._owner)
+            except asyncpg.CheckViolationError:
+                if partitioned:
+                    raise
+                # No partition for that day yet: make it and go on.
+                partitioned = True
+                for day in {write.run_day for write in writes}:
+                    await queries.ensure_partition(day)
+            except _TRANSIENT as error:
+                _log.warning("journal_commit_delayed", rows=len(writes), reason=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+def _record(entry: _Entry) -> RunRecord:
+    write = entry.write
+    return RunRecord(
+        user_id=entry.user_id,
+        graph_id=entry.graph_id,
+        run_id=write.run_id,
+        seq=write.seq,
+        body=write.body,
+        final=write.ending is not None,
+    )
+
+
+def _resolve(done: asyncio.Future[bool], result: bool | Exception) -> None:
+    if done.cancelled():
+        return
+    if isinstance(result, Exception):
+        done.set_exception(result)
+    else:
+        done.set_result(result)

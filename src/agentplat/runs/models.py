@@ -1,0 +1,165 @@
+"""The shapes of a run: as stored, as asked for, and as the contract shows it.
+
+Members that are stored as JSON documents may hold `as_stored(document)` instead of the decoded value: the encoder
+copies such bytes into the answer, so a value is encoded once in its life.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from msgspec import Raw, Struct
+
+from agentplat.engine.state import Status
+
+NodeInputs = dict[str, dict[str, Any]]
+
+
+class CredentialsMetaInput(Struct, frozen=True, kw_only=True):
+    """Which credentials to use, without their secret."""
+
+    id: str
+    provider: str
+    type: Literal["api_key", "oauth2", "user_password", "host_scoped"]
+    title: str | None = None
+
+
+class ExecuteBody(Struct, frozen=True, kw_only=True):
+    """What a client sends to start a run."""
+
+    inputs: dict[str, Any] = {}
+    credentials_inputs: dict[str, CredentialsMetaInput] = {}
+    source: Literal["builder", "library", "onboarding"] | None = None
+
+
+class RunRequest(Struct, frozen=True, kw_only=True):
+    """All that was asked for, fixed when the run was accepted. Stored as one JSON document.
+
+    `shown` are the inputs as the contract reports them: where none were given, the values that the input nodes took
+    instead. `masks` is `nodes_input_masks` with the credentials spread over the nodes; `skipped` are the nodes that
+    count as completed without being executed, because their optional credentials are missing.
+    """
+
+    inputs: dict[str, Any] = {}
+    shown: dict[str, Any] = {}
+    credential_inputs: dict[str, CredentialsMetaInput] = {}
+    nodes_input_masks: NodeInputs = {}
+    masks: NodeInputs = {}
+    skipped: list[str] = []
+
+
+class Stats(Struct, frozen=True, kw_only=True):
+    """Figures of a run. Durations in seconds, `cost` in credits (1 = 1 US cent)."""
+
+    cost: int = 0
+    duration: float = 0
+    duration_cpu_only: float = 0
+    node_exec_time: float = 0
+    node_exec_time_cpu_only: float = 0
+    node_exec_count: int = 0
+    node_error_count: int = 0
+    error: str | None = None
+    activity_status: str | None = None
+    correctness_score: float | None = None
+
+
+class NodeExecution(Struct, frozen=True, kw_only=True):
+    """The contract's NodeExecutionResult: one activation of one node."""
+
+    user_id: str
+    graph_id: str
+    graph_version: int
+    graph_exec_id: str
+    node_exec_id: str
+    node_id: str
+    block_id: str
+    status: Status
+    input_data: dict[str, Any]
+    output_data: dict[str, list[Any]]
+    add_time: datetime
+    queue_time: datetime | None
+    start_time: datetime | None
+    end_time: datetime | None
+
+
+class RunMeta(Struct, frozen=True, kw_only=True):
+    """The contract's GraphExecutionMeta."""
+
+    id: str
+    user_id: str
+    graph_id: str
+    graph_version: int
+    inputs: dict[str, Any]
+    credential_inputs: dict[str, CredentialsMetaInput] | None
+    nodes_input_masks: NodeInputs | None
+    preset_id: str | None
+    status: Status
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    is_shared: bool = False
+    share_token: str | None = None
+    stats: Stats | None
+
+
+class Run(RunMeta, frozen=True, kw_only=True):
+    """The contract's GraphExecution."""
+
+    outputs: dict[str, list[Any]]
+
+
+class RunWithNodes(Run, frozen=True, kw_only=True):
+    """The contract's GraphExecutionWithNodes."""
+
+    node_executions: list[NodeExecution]
+
+
+class Pagination(Struct, frozen=True, kw_only=True):
+    """Where a page stands in its list. Pages count from 1; a page past the end is empty."""
+
+    total_items: int
+    total_pages: int
+    current_page: int
+    page_size: int
+
+
+class RunPage(Struct, frozen=True, kw_only=True):
+    """The contract's GraphExecutionsPaginated."""
+
+    executions: list[RunMeta]
+    pagination: Pagination
+
+
+class RunRow(Struct, frozen=True, kw_only=True):
+    """A run as stored. JSON documents are bytes; `stats`, `outputs` and `node_executions` exist once it is final."""
+
+    id: str
+    user_id: str
+    graph_id: str
+    graph_version: int
+    preset_id: str | None
+    parent_id: str | None
+    status: Status
+    request: bytes
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    deadline: datetime
+    stop_requested_at: datetime | None
+    fence: int
+    is_shared: bool
+    share_token: str | None
+    stats: bytes | None
+    outputs: bytes | None
+    node_executions: bytes | None
+
+
+class Segment(Struct, frozen=True, kw_only=True):
+    """Consecutive messages of one run, as one journal row holds them. `seq` is the number of the first one, from 1."""
+
+    run_id: str
+    seq: int
+    body: bytes
+
+
+def as_stored(document: bytes) -> Any:
+    """A JSON document in place of the value that it encodes."""
+    return Raw(document)

@@ -1,0 +1,299 @@
+"""Everything that runs say to the database. Hot statements are one round trip each.
+
+The lease is the lock: a run may be written only by the holder of its current `fence`, a number that every claim raises.
+`commit` checks it under FOR SHARE in the statement that writes, and `claim` needs the row for itself, so a holder that
+lost its lease can't add one more row, however late it wakes.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from agentplat.engine.state import Status
+from agentplat.infra.db import db
+from agentplat.runs.models import RunRow, Segment
+
+_COLUMNS = (
+    "id, user_id, graph_id, graph_version, preset_id, parent_id, status, request, created_at, started_at, ended_at, "
+    "deadline, stop_requested_at, fence, is_shared, share_token, stats, outputs, node_executions"
+)
+# Lists don't show outputs and nodes, and fetching them would read them from the row's overflow storage.
+_LIST_COLUMNS = _COLUMNS.replace("outputs, node_executions", "NULL AS outputs, NULL AS node_executions")
+
+
+class Ending(Struct, frozen=True, kw_only=True):
+    """What a run's row gets when the run becomes final."""
+
+    status: Status
+    ended_at: datetime
+    stats: bytes
+    outputs: bytes
+    node_executions: bytes
+
+
+class Write(Struct, frozen=True, kw_only=True):
+    """One journal row to be, and the run's ending if it is the last one."""
+
+    run_id: str
+    run_day: date
+    seq: int
+    fence: int
+    body: bytes
+    ending: Ending | None = None
+
+
+async def insert(row: RunRow, root_id: str) -> None:
+    await db().execute(
+        """
+        INSERT INTO runs (id, user_id, graph_id, graph_version, preset_id, parent_id, root_id, status, request,
+                          created_at, deadline)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        """,
+        row.id,
+        row.user_id,
+        row.graph_id,
+        row.graph_version,
+        row.preset_id,
+        row.parent_id,
+        root_id,
+        row.status,
+        row.request,
+        row.created_at,
+        row.deadline,
+    )
+
+
+async def claim(run_id: str, owner: str, lease: timedelta, now: datetime) -> RunRow | None:
+    """Take the run if it waits for somebody: queued, or running under a lease that ran out."""
+    found = await db().fetchrow(
+        f"""
+        UPDATE runs
+        SET status = 'RUNNING', started_at = COALESCE(started_at, $4), fence = fence + 1,
+            lease_owner = $2, lease_until = now() + $3
+        WHERE id = $1 AND status IN ('QUEUED', 'RUNNING') AND (lease_until IS NULL OR lease_until < now())
+        RETURNING {_COLUMNS}
+        """,
+        run_id,
+        owner,
+        lease,
+        now,
+    )
+    return _row(found)
+
+
+async def renew(run_ids: Sequence[str], owner: str, lease: timedelta) -> dict[str, bool]:
+    """Prolong leases. Returns the runs still held, each with whether its stop was asked for."""
+    rows = await db().fetch(
+        """
+        UPDATE runs SET lease_until = now() + $3
+        WHERE id = ANY($1::text[]) AND lease_owner = $2 AND status = 'RUNNING'
+        RETURNING id, stop_requested_at IS NOT NULL AS stopping
+        """,
+        list(run_ids),
+        owner,
+        lease,
+    )
+    return {row["id"]: row["stopping"] for row in rows}
+
+
+async def release(run_ids: Sequence[str], owner: str) -> None:
+    """Give leases back, so that another worker needn't wait for their end."""
+    await db().execute(
+        """
+        UPDATE runs SET lease_until = NULL, lease_owner = NULL
+        WHERE id = ANY($1::text[]) AND lease_owner = $2 AND status = 'RUNNING'
+        """,
+        list(run_ids),
+        owner,
+    )
+
+
+async def commit(writes: Sequence[Write], owner: str) -> set[str]:
+    """Write journal rows and endings in one statement, hence one transaction. Returns the ids of the runs still held.
+
+    Of a run that `owner` no longer holds under the given fence nothing is written. Rows that exist already were written
+    by the same holder (a commit whose answer got lost), so meeting them again is no error.
+    """
+    endings = [(write.run_id, write.ending) for write in writes if write.ending is not None]
+    rows = await db().fetch(
+        """
+        WITH batch AS (
+            SELECT * FROM unnest($2::text[], $3::int[], $4::date[], $5::int[], $6::bytea[])
+                AS b (run_id, seq, run_day, fence, body)
+        ), held AS (
+            SELECT r.id FROM runs r
+            WHERE r.lease_owner = $1 AND r.status = 'RUNNING'
+                AND (r.id, r.fence) IN (SELECT run_id, fence FROM batch)
+            FOR SHARE
+        ), written AS (
+            INSERT INTO journal (run_id, seq, run_day, fence, body)
+            SELECT b.run_id, b.seq, b.run_day, b.fence, b.body FROM batch b JOIN held ON held.id = b.run_id
+            ON CONFLICT DO NOTHING
+        ), ended AS (
+            UPDATE runs r
+            SET status = e.status, ended_at = e.ended_at, stats = e.stats, outputs = e.outputs,
+                node_executions = e.node_executions, lease_owner = NULL, lease_until = NULL
+            FROM unnest($7::text[], $8::text[], $9::timestamptz[], $10::bytea[], $11::bytea[], $12::bytea[])
+                AS e (id, status, ended_at, stats, outputs, node_executions)
+            JOIN held ON held.id = e.id
+            WHERE r.id = e.id
+        )
+        SELECT id FROM held
+        """,
+        owner,
+        [write.run_id for write in writes],
+        [write.seq for write in writes],
+        [write.run_day for write in writes],
+        [write.fence for write in writes],
+        [write.body for write in writes],
+        [run_id for run_id, _ in endings],
+        [ending.status for _, ending in endings],
+        [ending.ended_at for _, ending in endings],
+        [ending.stats for _, ending in endings],
+        [ending.outputs for _, ending in endings],
+        [ending.node_executions for _, ending in endings],
+    )
+    return {row["id"] for row in rows}
+
+
+async def fail(run_id: str, fence: int, error: str, now: datetime) -> bool:
+    """End a run that can't be driven at all, if it is still the one that was claimed under `fence`."""
+    return bool(
+        await db().fetchval(
+            """
+            UPDATE runs
+            SET status = 'FAILED', ended_at = $4,
+                stats = convert_to(json_build_object('error', $3::text)::text, 'UTF8'),
+                lease_owner = NULL, lease_until = NULL
+            WHERE id = $1 AND fence = $2 AND status = 'RUNNING'
+            RETURNING true
+            """,
+            run_id,
+            fence,
+            error,
+            now,
+        )
+    )
+
+
+async def read_journal(run_id: str, run_day: date, after: int = 0) -> list[Segment]:
+    """The journal of a run behind message `after`, in order. A segment may begin before it."""
+    rows = await db().fetch(
+        "SELECT seq, body FROM journal WHERE run_id = $1 AND run_day = $2 AND seq > $3 ORDER BY seq",
+        run_id,
+        run_day,
+        after,
+    )
+    return [Segment(run_id=run_id, seq=row["seq"], body=row["body"]) for row in rows]
+
+
+async def ensure_partition(day: date) -> None:
+    """Make the journal's partition for runs created on `day`. Safe in many processes at once: one makes it."""
+    name = f"journal_{day:%Y%m%d}"
+    if await db().fetchval("SELECT to_regclass($1) IS NOT NULL", name):
+        return
+    async with db().transaction() as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('agentplat.journal.partition'))")
+        await connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF journal "
+            f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
+        )
+
+
+async def find_stranded(queued_before: datetime, limit: int) -> list[str]:
+    """Runs that nobody is looking after: leases that ran out, and queued runs whose job got lost."""
+    rows = await db().fetch(
+        """
+        SELECT id FROM runs
+        WHERE (status = 'RUNNING' AND (lease_until IS NULL OR lease_until < now()))
+           OR (status = 'QUEUED' AND created_at < $1)
+        ORDER BY created_at
+        LIMIT $2
+        """,
+        queued_before,
+        limit,
+    )
+    return [row["id"] for row in rows]
+
+
+async def get(user_id: str, run_id: str, graph_id: str | None = None) -> RunRow | None:
+    return _row(
+        await db().fetchrow(
+            f"""
+            SELECT {_COLUMNS} FROM runs
+            WHERE id = $1 AND user_id = $2 AND ($3::text IS NULL OR graph_id = $3) AND NOT is_deleted
+            """,
+            run_id,
+            user_id,
+            graph_id,
+        )
+    )
+
+
+async def find(run_id: str) -> RunRow | None:
+    """A run whoever owns it: for code that acts on runs, not for answers to somebody."""
+    return _row(await db().fetchrow(f"SELECT {_COLUMNS} FROM runs WHERE id = $1", run_id))
+
+
+async def list_of_user(user_id: str, limit: int) -> list[RunRow]:
+    rows = await db().fetch(
+        f"""
+        SELECT {_LIST_COLUMNS} FROM runs WHERE user_id = $1 AND NOT is_deleted
+        ORDER BY created_at DESC, id DESC LIMIT $2
+        """,
+        user_id,
+        limit,
+    )
+    return [RunRow(**row) for row in rows]
+
+
+async def page_of_graph(user_id: str, graph_id: str, offset: int, limit: int) -> tuple[list[RunRow], int]:
+    """One page of a graph's runs, newest first, and how many there are in all."""
+    rows = await db().fetch(
+        f"""
+        SELECT {_LIST_COLUMNS} FROM runs WHERE user_id = $1 AND graph_id = $2 AND NOT is_deleted
+        ORDER BY created_at DESC, id DESC OFFSET $3 LIMIT $4
+        """,
+        user_id,
+        graph_id,
+        offset,
+        limit,
+    )
+    total = await db().fetchval(
+        "SELECT count(*) FROM runs WHERE user_id = $1 AND graph_id = $2 AND NOT is_deleted", user_id, graph_id
+    )
+    return [RunRow(**row) for row in rows], total
+
+
+async def request_stop(user_id: str, graph_id: str, run_id: str, now: datetime) -> bool:
+    """Put the wish to stop on record. False where there is no such run, or it is already final."""
+    return bool(
+        await db().fetchval(
+            """
+            UPDATE runs SET stop_requested_at = COALESCE(stop_requested_at, $4)
+            WHERE id = $3 AND user_id = $1 AND graph_id = $2 AND NOT is_deleted
+                AND status IN ('QUEUED', 'RUNNING', 'REVIEW')
+            RETURNING true
+            """,
+            user_id,
+            graph_id,
+            run_id,
+            now,
+        )
+    )
+
+
+async def mark_deleted(user_id: str, run_id: str) -> bool:
+    return bool(
+        await db().fetchval(
+            "UPDATE runs SET is_deleted = true WHERE id = $1 AND user_id = $2 AND NOT is_deleted RETURNING true",
+            run_id,
+            user_id,
+        )
+    )
+
+
+def _row(found: Any) -> RunRow | None:
+    return None if found is None else RunRow(**found)

@@ -1,0 +1,137 @@
+"""From a run's machine to what the contract shows of it. Pure: the same fold gives answers and events."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from agentplat.engine.activation import Activation
+from agentplat.engine.machine import RunMachine
+from agentplat.runs.models import NodeExecution, RunMeta, RunRequest, RunRow, RunWithNodes, Stats, as_stored
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_requests = msgspec.json.Decoder(RunRequest)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def microseconds(moment: datetime) -> int:
+    """The machine's times: microseconds since the epoch."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def moment(at: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=at)
+
+
+def activation_id(run_id: str, number: int) -> str:
+    """The id of a run's n-th activation: the run's own with the number folded into its last twelve digits.
+
+    Derived, so that replaying a journal gives the same ids; the other 74 random bits keep runs apart.
+    """
+    return f"{run_id[:24]}{int(run_id[24:], 16) ^ number:012x}"
+
+
+def decode_request(document: bytes) -> RunRequest:
+    return _requests.decode(document)
+
+
+def node_members(row: RunRow, act: Activation) -> dict[str, Any]:
+    """The members of a NodeExecution, as it stands. Until its input is assembled it shows what has arrived so far."""
+    return {
+        "user_id": row.user_id,
+        "graph_id": row.graph_id,
+        "graph_version": row.graph_version,
+        "graph_exec_id": row.id,
+        "node_exec_id": activation_id(row.id, act.number),
+        "node_id": act.node.id,
+        "block_id": act.node.spec.id,
+        "status": act.status,
+        "input_data": act.received if act.data is None else act.data,
+        "output_data": act.outputs,
+        "add_time": moment(act.added_at),
+        "queue_time": None if act.queued_at is None else moment(act.queued_at),
+        "start_time": None if act.started_at is None else moment(act.started_at),
+        "end_time": None if act.ended_at is None else moment(act.ended_at),
+    }
+
+
+def node_executions(row: RunRow, machine: RunMachine) -> list[NodeExecution]:
+    """All activations, by queue time; those never queued last, by the time they began."""
+    return [NodeExecution(**node_members(row, act)) for act in sorted(machine.activations, key=_queue_order)]
+
+
+def _queue_order(act: Activation) -> tuple[bool, int, int]:
+    queued = act.queued_at
+    return (queued is None, act.added_at if queued is None else queued, act.number)
+
+
+def stats(machine: RunMachine, now: int) -> Stats:
+    """The figures so far; of a final run its figures."""
+    began = machine.started_at
+    walltime = 0 if began is None else (machine.ended_at or now) - began
+    return Stats(
+        duration=walltime / 1e6,
+        node_exec_time=machine.nodes_walltime / 1e6,
+        node_exec_count=machine.node_count,
+        node_error_count=machine.error_count,
+        error=machine.error,
+    )
+
+
+def inputs_taken(machine: RunMachine) -> dict[str, Any]:
+    """The values that the run's input nodes begin with, by input name."""
+    return {
+        act.node.input_name: act.data["value"]
+        for act in machine.activations
+        if act.node.input_name is not None and act.data is not None and act.data.get("value") is not None
+    }
+
+
+def stored_meta(row: RunRow) -> RunMeta:
+    """A run from its row alone."""
+    return RunMeta(**_stored(row))
+
+
+def stored_run(row: RunRow) -> RunWithNodes:
+    """A final run with everything, from its row alone."""
+    return RunWithNodes(
+        **_stored(row),
+        outputs=as_stored(row.outputs or b"{}"),
+        node_executions=as_stored(row.node_executions or b"[]"),
+    )
+
+
+def live_run_with_nodes(row: RunRow, machine: RunMachine, now: int) -> RunWithNodes:
+    """A run as far as its machine has come."""
+    return RunWithNodes(**run_members(row, machine, now), node_executions=node_executions(row, machine))
+
+
+def _stored(row: RunRow) -> dict[str, Any]:
+    request = _members.decode(row.request)
+    return {
+        "id": row.id,
+        "user_id": row.user_id,
+        "graph_id": row.graph_id,
+        "graph_version": row.graph_version,
+        "inputs": request["shown"],
+        "credential_inputs": request["credential_inputs"],
+        "nodes_input_masks": request["nodes_input_masks"],
+        "preset_id": row.preset_id,
+        "status": row.status,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+        "is_shared": row.is_shared,
+        "share_token": row.share_token,
+        "stats": None if row.stats is None else as_stored(row.stats),
+    }
+
+
+def run_members(row: RunRow, machine: RunMachine, now: int) -> dict[str, Any]:
+    """The members of a Run, as far as its machine has come."""
+    return _stored(row) | {
+        "status": machine.status,
+        "started_at": None if machine.started_at is None else moment(machine.started_at),
+        "ended_at": None if machine.ended_at is None else moment(machine.ended_at),
+        "stats": stats(machine, now),
+        "outputs": machine.outputs,
+    }

@@ -1,0 +1,126 @@
+"""Group commits: what is submitted together is written together, in order, and nobody's bad row is another's problem."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, timedelta
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from agentplat.events.models import RunRecord
+from agentplat.infra.clock import now
+from agentplat.infra.db import Database
+from agentplat.runs import queries
+from agentplat.runs.journal import JournalWriter
+from agentplat.runs.models import RunRow
+from agentplat.runs.queries import Write
+from tests.support.drawing import STORE, draw
+from tests.support.world import save, start
+
+GRAPH = draw({"a": (STORE, {"input": 1})})
+OWNER = "w1"
+
+
+class Publisher:
+    """Takes what would go to the event bus, and asks the database whether it is true by then."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[RunRecord]] = []
+        self.premature: list[RunRecord] = []
+
+    async def __call__(self, records: Sequence[RunRecord]) -> None:
+        self.batches.append(list(records))
+        for record in records:
+            day = now().astimezone(UTC).date()
+            if record.seq not in [one.seq for one in await queries.read_journal(record.run_id, day)]:
+                self.premature.append(record)
+
+
+@pytest.fixture
+async def rows(db: Database, redis: Redis) -> list[RunRow]:
+    graph = await save(GRAPH)
+    claimed = []
+    for _ in range(3):
+        run = await start(graph)
+        row = await queries.claim(run.id, OWNER, timedelta(seconds=30), now())
+        assert row is not None
+        claimed.append(row)
+    return claimed
+
+
+def write(row: RunRow, seq: int, *, fence: int | None = None, body: bytes = b"[]") -> Write:
+    day = row.created_at.astimezone(UTC).date()
+    return Write(run_id=row.id, run_day=day, seq=seq, fence=row.fence if fence is None else fence, body=body)
+
+
+async def test_rows_that_wait_share_a_commit_and_keep_their_order(rows: list[RunRow]) -> None:
+    publisher = Publisher()
+    writer = JournalWriter(OWNER, 0, publisher)
+    tickets = [writer.submit(write(row, seq), "ann", "g") for seq in range(1, 51) for row in rows]
+    writer.start()
+    assert all(await asyncio.gather(*tickets))
+    await writer.close()
+    assert [len(batch) for batch in publisher.batches] == [150]
+    for row in rows:
+        assert [record.seq for record in publisher.batches[0] if record.run_id == row.id] == list(range(1, 51))
+    assert publisher.premature == []
+
+
+async def test_a_lost_run_hears_of_it_and_is_not_published(rows: list[RunRow]) -> None:
+    publisher = Publisher()
+    writer = JournalWriter(OWNER, 0, publisher)
+    writer.start()
+    mine = writer.submit(write(rows[0], 1), "ann", "g")
+    lost = writer.submit(write(rows[1], 1, fence=99), "ann", "g")
+    assert (await mine, await lost) == (True, False)
+    await writer.close()
+    assert [record.run_id for batch in publisher.batches for record in batch] == [rows[0].id]
+
+
+async def test_a_row_that_can_not_be_written_harms_no_other(rows: list[RunRow]) -> None:
+    writer = JournalWriter(OWNER, 0, Publisher())
+    good, bad, after = (
+        writer.submit(write(rows[0], 1), "ann", "g"),
+        writer.submit(write(rows[1], 2**40), "ann", "g"),  # no integer column takes this number
+        writer.submit(write(rows[2], 1), "ann", "g"),
+    )
+    writer.start()
+    assert await good
+    assert await after
+    with pytest.raises(asyncpg.DataError):
+        await bad
+    await writer.close()
+
+
+async def test_a_missing_partition_is_made(rows: list[RunRow], db: Database) -> None:
+    day = now().astimezone(UTC).date()
+    await db.execute(f"DROP TABLE IF EXISTS journal_{day:%Y%m%d}")
+    writer = JournalWriter(OWNER, 0, Publisher())
+    writer.start()
+    assert await writer.submit(write(rows[0], 1), "ann", "g")
+    await writer.close()
+
+
+async def test_a_commit_waits_for_a_database_that_went_away(rows: list[RunRow], db: Database) -> None:
+    """All connections of this process are cut while rows arrive: none is lost, none is written twice."""
+    writer = JournalWriter(OWNER, 0.001, Publisher())
+    writer.start()
+    admin = await asyncpg.connect(db.pool._connect_args[0])
+    try:
+        tickets = []
+        for seq in range(1, 200):
+            tickets.append(writer.submit(write(rows[0], seq), "ann", "g"))
+            if seq % 50 == 0:
+                await admin.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            await asyncio.sleep(0.001)
+        async with asyncio.timeout(20):
+            assert all(await asyncio.gather(*tickets))
+    finally:
+        await admin.close()
+    await writer.close()
+    day = rows[0].created_at.astimezone(UTC).date()
+    assert [one.seq for one in await queries.read_journal(rows[0].id, day)] == list(range(1, 200))

@@ -1,0 +1,191 @@
+"""The statements that keep runs apart: claims, fences, group commits."""
+
+import asyncio
+from datetime import UTC, date, timedelta
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from agentplat.engine.state import Status
+from agentplat.infra.clock import now
+from agentplat.infra.db import Database
+from agentplat.runs import queries
+from agentplat.runs.models import RunRow
+from agentplat.runs.queries import Ending, Write
+from tests.support.drawing import STORE, draw
+from tests.support.world import save, start
+
+LEASE = timedelta(seconds=30)
+OVER = timedelta(seconds=-1)
+GRAPH = draw({"a": (STORE, {"input": 1})})
+
+
+@pytest.fixture
+async def run_id(db: Database, redis: Redis) -> str:
+    await queries.ensure_partition(now().astimezone(UTC).date())
+    return (await start(await save(GRAPH))).id
+
+
+def write(row: RunRow, seq: int, ending: Ending | None = None, fence: int | None = None) -> Write:
+    return Write(
+        run_id=row.id,
+        run_day=row.created_at.astimezone(UTC).date(),
+        seq=seq,
+        fence=row.fence if fence is None else fence,
+        body=b"[]",
+        ending=ending,
+    )
+
+
+ENDING = Ending(status=Status.COMPLETED, ended_at=now(), stats=b"{}", outputs=b"{}", node_executions=b"[]")
+
+
+async def claimed(run_id: str, owner: str = "w1", lease: timedelta = LEASE) -> RunRow:
+    row = await queries.claim(run_id, owner, lease, now())
+    assert row is not None
+    return row
+
+
+async def journal_of(row: RunRow) -> list[int]:
+    return [segment.seq for segment in await queries.read_journal(row.id, row.created_at.astimezone(UTC).date())]
+
+
+async def test_of_many_claims_at_once_one_wins(run_id: str) -> None:
+    rows = await asyncio.gather(*(queries.claim(run_id, f"w{n}", LEASE, now()) for n in range(20)))
+    (won,) = [row for row in rows if row is not None]
+    assert won.status == Status.RUNNING
+    assert won.fence == 1
+    assert won.started_at is not None
+
+
+async def test_a_lease_that_ran_out_can_be_claimed_under_a_higher_fence(run_id: str) -> None:
+    first = await claimed(run_id, "w1", OVER)
+    second = await claimed(run_id, "w2")
+    assert second.fence == first.fence + 1
+    assert second.started_at == first.started_at
+
+
+async def test_who_lost_the_lease_writes_nothing(run_id: str) -> None:
+    old = await claimed(run_id, "w1", OVER)
+    new = await claimed(run_id, "w2")
+    assert await queries.commit([write(old, 1, ENDING)], "w1") == set()
+    # Not even under the new fence, nor in the new holder's name with the old one.
+    assert await queries.commit([write(old, 1, ENDING, fence=new.fence)], "w1") == set()
+    assert await queries.commit([write(old, 1, ENDING)], "w2") == set()
+    assert await journal_of(new) == []
+    row = await queries.find(run_id)
+    assert row is not None
+    assert row.status == Status.RUNNING
+
+
+async def test_a_commit_and_a_claim_at_once_never_both_succeed(run_id: str, db: Database) -> None:
+    """Whatever the order in which they reach the row: after the claim the old holder's rows are refused."""
+    row = await claimed(run_id, "w0", OVER)
+    for turn in range(1, 25):
+        rows, held = await asyncio.gather(
+            queries.claim(run_id, f"w{turn}", OVER, now()), queries.commit([write(row, turn)], f"w{turn - 1}")
+        )
+        assert rows is not None
+        written = turn in await journal_of(row)
+        assert written == bool(held)
+        assert await queries.commit([write(row, 1000 + turn)], f"w{turn - 1}") == set()
+        row = rows
+
+
+async def test_one_commit_carries_many_runs_and_drops_only_the_lost_ones(run_id: str) -> None:
+    graph = await save(GRAPH)
+    others = [(await start(graph)).id for _ in range(3)]
+    rows = [await claimed(one) for one in (run_id, *others)]
+    lost = rows[2]
+    held = await queries.commit(
+        [write(row, 1, None if row is not lost else ENDING, row.fence - (row is lost)) for row in rows], "w1"
+    )
+    assert held == {row.id for row in rows} - {lost.id}
+    assert [await journal_of(row) for row in rows] == [[1], [1], [], [1]]
+
+
+async def test_an_ending_is_written_with_the_last_row(run_id: str) -> None:
+    row = await claimed(run_id)
+    assert await queries.commit([write(row, 1), write(row, 2, ENDING)], "w1") == {run_id}
+    found = await queries.get("ann", run_id)
+    assert found is not None
+    assert (found.status, found.ended_at, found.outputs) == (Status.COMPLETED, ENDING.ended_at, b"{}")
+    assert await queries.claim(run_id, "w2", LEASE, now()) is None
+    assert await queries.commit([write(row, 3)], "w1") == set()
+
+
+async def test_a_commit_whose_answer_got_lost_may_be_repeated(run_id: str) -> None:
+    row = await claimed(run_id)
+    assert await queries.commit([write(row, 1)], "w1") == {run_id}
+    assert await queries.commit([write(row, 1)], "w1") == {run_id}
+    assert await journal_of(row) == [1]
+
+
+async def test_leases_are_renewed_together_and_tell_of_stops(run_id: str) -> None:
+    graph = await save(GRAPH)
+    other, foreign = (await start(graph)).id, (await start(graph)).id
+    for one in (run_id, other):
+        await claimed(one)
+    await claimed(foreign, "w2")
+    assert await queries.request_stop("ann", graph.id, other, now())
+    assert await queries.renew([run_id, other, foreign], "w1", LEASE) == {run_id: False, other: True}
+
+
+async def test_released_runs_can_be_claimed_at_once(run_id: str) -> None:
+    await claimed(run_id)
+    await queries.release([run_id], "somebody else")
+    assert await queries.claim(run_id, "w2", LEASE, now()) is None
+    await queries.release([run_id], "w1")
+    assert (await claimed(run_id, "w2")).fence == 2
+
+
+async def test_stranded_runs_are_found_and_others_left_alone(run_id: str) -> None:
+    graph = await save(GRAPH)
+    dead, alive, done = [(await start(graph)).id for _ in range(3)]
+    await claimed(dead, "w1", OVER)
+    await claimed(alive)
+    row = await claimed(done)
+    await queries.commit([write(row, 1, ENDING)], "w1")
+    assert await queries.find_stranded(now() - timedelta(seconds=60), 10) == [dead]
+    assert set(await queries.find_stranded(now() + timedelta(seconds=60), 10)) == {run_id, dead}
+    assert len(await queries.find_stranded(now() + timedelta(seconds=60), 1)) == 1
+
+
+async def test_partitions_are_made_once_by_many(db: Database) -> None:
+    day = date(2031, 5, 17)
+    await asyncio.gather(*(queries.ensure_partition(day) for _ in range(8)))
+    try:
+        bounds = await db.fetchval(
+            "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = 'journal_20310517'"
+        )
+        assert bounds == "FOR VALUES FROM ('2031-05-17') TO ('2031-05-18')"
+    finally:
+        await db.execute("DROP TABLE journal_20310517")
+
+
+async def test_a_row_without_a_partition_is_refused(run_id: str) -> None:
+    row = await claimed(run_id)
+    stray = Write(run_id=run_id, run_day=date(1999, 1, 1), seq=1, fence=row.fence, body=b"[]")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await queries.commit([stray], "w1")
+
+
+async def test_foreign_runs_are_not_seen(run_id: str) -> None:
+    row = await queries.find(run_id)
+    assert row is not None
+    assert await queries.get("bob", run_id) is None
+    assert await queries.list_of_user("bob", 10) == []
+    assert await queries.page_of_graph("bob", row.graph_id, 0, 10) == ([], 0)
+    assert not await queries.request_stop("bob", row.graph_id, run_id, now())
+    assert not await queries.mark_deleted("bob", run_id)
+
+
+async def test_a_run_that_can_not_be_driven_fails_once(run_id: str) -> None:
+    row = await claimed(run_id)
+    assert not await queries.fail(run_id, row.fence - 1, "stale", now())
+    assert await queries.fail(run_id, row.fence, "no such block", now())
+    assert not await queries.fail(run_id, row.fence, "again", now())
+    found = await queries.find(run_id)
+    assert found is not None
+    assert (found.status, found.stats) == (Status.FAILED, b'{"error" : "no such block"}')
