@@ -1,0 +1,25 @@
+"""The process's hub: opened with the process, used by its sockets."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from agentplat.realtime.hub import Hub
+
+_hub: Hub | None = None
+
+
+@asynccontextmanager
+async def following() -> AsyncIterator[None]:
+    """Follow the event streams while the block runs. Redis and the database must be open."""
+    global _hub
+    async with Hub() as _hub:
+        try:
+            yield
+        finally:
+            _hub = None
+
+
+def hub() -> Hub:
+    if _hub is None:
+        raise RuntimeError("No hub is following the event streams here")
+    return _hub

@@ -1,0 +1,175 @@
+"""The event socket as its clients see it: real server, real socket."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.client import FINAL, User
+from tests.support.drawing import SLOW, SPILL, STEP, STORE, draw
+
+SLOW_RUN = draw({"s": (SLOW, {"v": 1, "delay": 0.3}), "b": (STORE, {})}, "s.out -> b.input")
+
+
+@pytest.fixture
+async def user(base_url: str, make_token: Callable[..., str]) -> AsyncIterator[User]:
+    async with User(base_url, make_token("watcher")) as one:
+        yield one
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("", 4001),
+        ("?token=", 4001),
+        ("?token=nonsense", 4003),
+        ("?token={no_subject}", 4002),
+        ("?token={expired}", 4003),
+        ("?token={foreign}", 4003),
+    ],
+)
+async def test_who_has_no_good_token_sees_a_close_code(
+    query: str, code: int, ws_url: str, make_token: Callable[..., str]
+) -> None:
+    address = ws_url + query.format(
+        no_subject=make_token(""), expired=make_token("u", exp=1), foreign=make_token("u", aud="somebody else")
+    )
+    async with connect(address) as socket:
+        with pytest.raises(ConnectionClosed):
+            await asyncio.wait_for(socket.recv(), 10)
+        assert socket.close_code == code
+
+
+async def test_heartbeat(user: User) -> None:
+    async with user.socket() as socket:
+        assert await socket.ask("heartbeat", "ping") == {"method": "heartbeat", "data": "pong", "success": True}
+
+
+@pytest.mark.parametrize(
+    ("frame", "problem"),
+    [
+        ("not json", "format"),
+        ("[]", "format"),
+        ("{}", "format"),
+        ('{"method": "no such method"}', "format"),
+        ('{"method": "unsubscribe"}', "data missing"),
+        ('{"method": "subscribe_graph_execution", "data": {}}', "data missing"),
+        ('{"method": "subscribe_graph_execution", "data": null}', "data missing"),
+        ('{"method": "subscribe_graph_execution", "data": {"graph_id": "x"}}', "data invalid"),
+        ('{"method": "subscribe_graph_executions", "data": {"graph_id": 5}}', "data invalid"),
+        ('{"method": "subscribe_graph_executions", "data": "x"}', "data invalid"),
+        ('{"method": "notification", "data": {}}', "not handled"),
+        ('{"method": "node_execution_event"}', "not handled"),
+        (b"\x00\xff", "format"),
+    ],
+)
+async def test_bad_frames_are_answered_and_the_socket_stays(user: User, frame: str | bytes, problem: str) -> None:
+    async with user.socket() as socket:
+        await socket.connection.send(frame)
+        answer = await socket.next()
+        assert set(answer) == {"method", "data", "success", "channel", "error"}
+        assert (answer["method"], answer["success"]) == ("error", False)
+        assert problem in answer["error"]
+        assert (await socket.ask("heartbeat"))["data"] == "pong"
+
+
+async def test_a_clients_error_is_not_answered(user: User) -> None:
+    async with user.socket() as socket:
+        await socket.connection.send(json.dumps({"method": "error", "error": "mine"}))
+        assert (await socket.ask("heartbeat"))["data"] == "pong"
+
+
+async def test_subscribing_twice_is_subscribing_once(user: User) -> None:
+    graph, _ = await user.create(SLOW_RUN)
+    async with user.socket() as socket:
+        first = await socket.ask("subscribe_graph_executions", {"graph_id": graph["id"]})
+        assert await socket.ask("subscribe_graph_executions", {"graph_id": graph["id"]}) == first
+        await user.start(graph)
+        statuses = [event["data"]["status"] for event in await socket.until_final()]
+    assert statuses == ["QUEUED", "RUNNING", "RUNNING", "RUNNING", "COMPLETED"]
+
+
+async def test_unsubscribing_ends_the_events(user: User) -> None:
+    graph, _ = await user.create(SLOW_RUN)
+    async with user.socket() as socket:
+        run = await user.start(graph)
+        target = {"graph_exec_id": run["id"]}
+        channel = f"watcher|graph_exec#{run['id']}"
+        assert (await socket.ask("unsubscribe", target))["channel"] is None
+        assert (await socket.ask("subscribe_graph_execution", target))["channel"] == channel
+        await socket.connection.send(json.dumps({"method": "unsubscribe", "data": target}))
+        while (answer := await socket.next())["method"] != "unsubscribe":
+            pass
+        assert answer["channel"] == channel
+        await user.finished(run)
+        assert (await socket.ask("heartbeat"))["data"] == "pong"
+
+
+async def test_events_go_to_their_owner_alone(user: User, base_url: str, make_token: Callable[..., str]) -> None:
+    """A stranger subscribes to everything that can be named, gets the same answers, and no event."""
+    graph, _ = await user.create(SLOW_RUN)
+    async with User(base_url, make_token("stranger")) as stranger, stranger.socket() as deaf, user.socket() as socket:
+        await socket.ask("subscribe_graph_executions", {"graph_id": graph["id"]})
+        answer = await deaf.ask("subscribe_graph_executions", {"graph_id": graph["id"]})
+        assert (answer["success"], answer["channel"]) == (True, f"stranger|graph#{graph['id']}|executions")
+        run = await user.start(graph)
+        assert (await deaf.ask("subscribe_graph_execution", {"graph_exec_id": run["id"]}))["success"] is True
+        await socket.until_final()
+        assert (await deaf.ask("heartbeat"))["data"] == "pong"
+
+
+async def test_several_clients_see_the_same(user: User) -> None:
+    drawing = draw({"p": (SPILL, {"count": 20, "delay": 0.01}), "b": (STORE, {})}, "p.n -> b.input")
+    graph, _ = await user.create(drawing)
+    async with user.socket() as one, user.socket() as two, user.socket() as three:
+        sockets = [one, two, three]
+        for socket in sockets:
+            await socket.ask("subscribe_graph_executions", {"graph_id": graph["id"]})
+        await user.start(graph)
+        first, second, third = await asyncio.gather(*(socket.until_final() for socket in sockets))
+    assert first == second == third
+
+
+async def test_node_events_show_growing_outputs_in_order(user: User) -> None:
+    drawing = draw(
+        {"w": (SLOW, {"v": 1, "delay": 0.3}), "p": (SPILL, {"delay": 0}), "b": (STORE, {})},
+        "w.out -> p.count",
+        "p.n -> b.input",
+    )
+    graph, _ = await user.create(drawing)
+    async with user.socket() as socket:
+        run = await user.start(graph)
+        await socket.ask("subscribe_graph_execution", {"graph_exec_id": run["id"]})
+        events = await socket.until_final()
+    last = events[-1]["data"]
+    assert last["status"] in FINAL
+    assert last["stats"]["node_exec_count"] == 3
+    seen: dict[str, list[str]] = {}
+    for event in events:
+        if event["method"] == "node_execution_event":
+            seen.setdefault(event["data"]["block_id"], []).append(event["data"]["status"])
+    assert seen[SPILL] == ["INCOMPLETE", "QUEUED", "RUNNING", "RUNNING", "COMPLETED"]
+    assert seen[STORE] == ["INCOMPLETE", "QUEUED", "RUNNING", "RUNNING", "COMPLETED"]
+
+
+async def test_a_long_run_shows_its_figures_without_drowning_the_client(user: User) -> None:
+    """2,000 executions: every node event arrives, run events don't grow with the square."""
+    drawing = draw(
+        {"w": (SLOW, {"v": list(range(1000)), "delay": 0.3}), "st": (STEP, {}), "b": (STORE, {}), "c": (STORE, {})},
+        "w.out -> st.items",
+        "st.item -> b.input",
+        "b.output -> c.input",
+    )
+    graph, _ = await user.create(drawing)
+    async with user.socket() as socket:
+        run = await user.start(graph)
+        await socket.ask("subscribe_graph_execution", {"graph_exec_id": run["id"]})
+        events = await socket.until_final()
+    completed = [event for event in events if event["data"].get("node_id") and event["data"]["status"] == "COMPLETED"]
+    assert len(completed) == 2002
+    figures = [event for event in events if event["method"] == "graph_execution_event"]
+    assert len(figures) < 1000
+    assert figures[-1]["data"]["stats"]["node_exec_count"] == 2002
