@@ -1,0 +1,59 @@
+"""The API server, assembled."""
+
+from litestar import Litestar
+from litestar.config.compression import CompressionConfig
+from litestar.di import Provide
+from litestar.enums import ScopeType
+from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+
+from agentplat.infra.settings import Settings
+from agentplat.server import openapi
+from agentplat.server.auth import Authentication, current_user
+from agentplat.server.cors import Cors
+from agentplat.server.edge import Edge
+from agentplat.server.errors import render
+from agentplat.server.lifespan import services
+from agentplat.server.request import ApiRequest
+from agentplat.server.routes import ROUTES
+
+COMPRESSED_FROM_BYTES = 50_000
+# Higher levels gain a few percent for several times the time, and compressing holds up the event loop.
+COMPRESSION_LEVEL = 4
+
+
+class Application(Litestar):
+    """Litestar inside its edge."""
+
+    edge: Edge
+
+    async def __call__(
+        self,
+        scope: Scope | LifeSpanScope,
+        receive: Receive | LifeSpanReceive,
+        send: Send | LifeSpanSend,
+    ) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            await self.edge(scope, receive, send)  # type: ignore[arg-type]
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """Needs no service and no key: those are the lifespan's."""
+    settings = settings or Settings.from_env()
+    app = Application(
+        route_handlers=ROUTES,
+        dependencies={"user": Provide(current_user, sync_to_thread=False)},
+        middleware=[Authentication()],
+        exception_handlers={Exception: render},
+        lifespan=[services],
+        request_class=ApiRequest,
+        request_max_body_size=settings.max_request_bytes,
+        compression_config=CompressionConfig(
+            backend="gzip", minimum_size=COMPRESSED_FROM_BYTES, gzip_compress_level=COMPRESSION_LEVEL
+        ),
+        openapi_config=openapi.config(),
+        logging_config=None,
+    )
+    app.edge = Edge(super(Application, app).__call__, Cors(settings.backend_cors_allow_origins))
+    return app

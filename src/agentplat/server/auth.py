@@ -1,0 +1,56 @@
+"""Who may come in. Every handler needs a token, except those marked `opt={"public": True}`."""
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from agentplat.accounts import service as accounts
+from agentplat.accounts.errors import TokenMissing
+from agentplat.accounts.models import DEFAULT_USER, User
+from agentplat.infra.settings import get_settings
+from agentplat.infra.telemetry import get_logger
+
+PUBLIC = "public"
+
+_log = get_logger(__name__)
+
+
+class Authentication(ASGIMiddleware):
+    """Puts the user into the scope before anything of the body is read."""
+
+    scopes = (ScopeType.HTTP,)
+    exclude_opt_key = PUBLIC
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        authorization = target = ""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value.decode("latin-1")
+            elif name == b"x-act-as-user-id":
+                target = value.decode("latin-1").strip()
+        user = _user(authorization)
+        if target and target != user.id:
+            admin, user = user, await accounts.impersonate(user, target)
+            _log.info("impersonation", admin_id=admin.id, user_id=user.id, path=scope["path"])
+        else:
+            await accounts.ensure_user(user)
+        scope["user"] = user
+        await next_app(scope, receive, send)
+
+
+def _user(authorization: str) -> User:
+    if not get_settings().enable_auth:
+        return DEFAULT_USER
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise TokenMissing(headers={"WWW-Authenticate": "Bearer"})
+    return accounts.authenticate(token.strip())
+
+
+def current_user(request: ASGIConnection[Any, Any, Any, Any]) -> User:
+    """What a handler's `user` parameter is filled with."""
+    user: User = request.scope["user"]
+    return user

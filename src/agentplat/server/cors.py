@@ -1,0 +1,59 @@
+"""Which pages of other origins may call the API from a browser: the configured ones, with credentials.
+
+An entry is an origin, `*`, or `regex:` with a pattern for the whole origin.
+"""
+
+import re
+from collections.abc import Iterable
+
+from litestar.types import HTTPScope, Send
+
+from agentplat.infra.errors import ConfigError
+
+REGEX = "regex:"
+METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Cors:
+    def __init__(self, origins: Iterable[str]) -> None:
+        entries = list(origins)
+        patterns = [entry.removeprefix(REGEX) for entry in entries if entry.startswith(REGEX)]
+        self.exact = {entry.rstrip("/") for entry in entries if not entry.startswith(REGEX)}
+        try:
+            self.pattern = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
+        except re.error as error:
+            raise ConfigError(f"BACKEND_CORS_ALLOW_ORIGINS: a pattern is no regular expression: {error}") from None
+
+    def allows(self, origin: str) -> bool:
+        if origin in self.exact or "*" in self.exact:
+            return True
+        return self.pattern is not None and self.pattern.fullmatch(origin) is not None
+
+    def headers(self, origin: bytes) -> Headers:
+        """For any response to that origin. Never `*`: with credentials browsers refuse it."""
+        headers = [(b"vary", b"Origin")]
+        if self.allows(origin.decode("latin-1")):
+            headers += [
+                (b"access-control-allow-origin", origin),
+                (b"access-control-allow-credentials", b"true"),
+                (b"access-control-expose-headers", b"X-Request-Id"),
+            ]
+        return headers
+
+    async def answer(self, scope: HTTPScope, origin: bytes, send: Send) -> None:
+        """A browser asking beforehand. It carries no token, so no handler sees it."""
+        allowed = self.allows(origin.decode("latin-1"))
+        headers: Headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        if allowed:
+            headers += [(b"access-control-allow-methods", METHODS), (b"access-control-max-age", b"600")]
+            headers += [
+                (b"access-control-allow-headers", value)
+                for name, value in scope["headers"]
+                if name == b"access-control-request-headers"
+            ]
+        body = b"OK" if allowed else b"This origin is not allowed"
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": 200 if allowed else 400, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,41 @@
+"""What a server process has open while it runs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from litestar import Litestar
+
+from agentplat.accounts import service as accounts
+from agentplat.blocks import service as blocks
+from agentplat.infra.db import close_database, db, open_database
+from agentplat.infra.errors import Unavailable
+from agentplat.infra.redis import close_redis, open_redis
+from agentplat.infra.settings import get_settings
+from agentplat.realtime import service as realtime
+
+HEALTH_SECONDS = 2.0
+
+
+@asynccontextmanager
+async def services(app: Litestar) -> AsyncIterator[None]:
+    settings = get_settings()
+    accounts.verifier(settings)
+    blocks.catalogue()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(blocks.close)
+        await open_database(settings)
+        stack.push_async_callback(close_database)
+        _ = await open_redis(settings)
+        stack.push_async_callback(close_redis)
+        await stack.enter_async_context(realtime.following())
+        yield
+
+
+async def check_database() -> None:
+    """Raises Unavailable when Postgres does not answer in time, whatever the reason."""
+    try:
+        async with asyncio.timeout(HEALTH_SECONDS):
+            await db().fetchval("SELECT 1")
+    except Exception as error:
+        raise Unavailable("The database does not answer") from error

@@ -1,0 +1,11 @@
+"""All routes of the API, one line per domain."""
+
+from litestar.types import ControllerRouterHandler
+
+from agentplat.blocks.api import router as blocks
+from agentplat.graphs.api import router as graphs
+from agentplat.realtime.api import router as realtime
+from agentplat.runs.api import router as runs
+from agentplat.server.api import health, openapi
+
+ROUTES: list[ControllerRouterHandler] = [health, openapi, blocks, graphs, runs, realtime]

@@ -1,0 +1,59 @@
+"""What becomes of exceptions, wherever they come from."""
+
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+import redis.exceptions
+from litestar import Litestar, get
+from litestar.exceptions import HTTPException, PermissionDeniedException
+
+from agentplat.infra.errors import AppError, Conflict, NotFound
+from agentplat.server.errors import render
+
+
+async def answer(error: Exception) -> httpx.Response:
+    @get("/")
+    async def fails() -> None:
+        raise error
+
+    app = Litestar([fails], exception_handlers={Exception: render}, openapi_config=None, logging_config=None)
+    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://agentplat") as client:
+        return await client.get("/")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (NotFound("Graph #1 not found."), 404, "not_found"),
+        (Conflict(), 409, "conflict"),
+        (PermissionDeniedException("No"), 403, "forbidden"),
+        (HTTPException("I'm a teapot", status_code=418), 418, "i_m_a_teapot"),
+        (HTTPException("secret text", status_code=502), 500, "internal"),
+        (AppError("secret text"), 500, "internal"),
+        (RuntimeError("secret text"), 500, "internal"),
+        (ValueError("secret text"), 500, "internal"),
+        (ConnectionRefusedError("secret text"), 503, "unavailable"),
+        (TimeoutError("secret text"), 503, "unavailable"),
+        (asyncpg.AdminShutdownError("secret text"), 503, "unavailable"),
+        (redis.exceptions.ConnectionError("secret text"), 503, "unavailable"),
+        (asyncpg.UniqueViolationError("secret text"), 500, "internal"),
+    ],
+)
+async def test_every_exception_has_one_form_and_tells_no_secrets(error: Exception, status: int, code: str) -> None:
+    response = await answer(error)
+    body = response.json()
+    assert (response.status_code, body["code"]) == (status, code)
+    assert body["message"]
+    assert body["detail"] == body["message"]
+    assert "secret" not in response.text
+    assert ("request_id" in body) == (status >= 500)
+
+
+async def test_details_hints_and_headers_go_along() -> None:
+    detail: dict[str, Any] = {"type": "x", "message": "m"}
+    response = await answer(Conflict("m", detail=detail, hint="Try later.", headers={"Retry-After": "1"}))
+    assert response.json() == {"code": "conflict", "message": "m", "detail": detail, "hint": "Try later."}
+    assert response.headers["retry-after"] == "1"

@@ -1,0 +1,90 @@
+"""The document that describes the API, against the contract where that is at hand."""
+
+import importlib.util
+import json
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from agentplat.infra.settings import Settings
+from agentplat.server.app import create_app
+from agentplat.server.openapi import document
+from tests.support.shared import SHARED, needs_shared
+
+# What is served so far, and conforms.
+OPERATIONS = [
+    ("GET", "/health"),
+    ("GET", "/api/blocks"),
+    ("POST", "/api/blocks/{}/execute"),
+    ("GET", "/api/graphs"),
+    ("POST", "/api/graphs"),
+    ("GET", "/api/graphs/{}"),
+    ("PUT", "/api/graphs/{}"),
+    ("DELETE", "/api/graphs/{}"),
+    ("GET", "/api/graphs/{}/versions"),
+    ("GET", "/api/graphs/{}/versions/{}"),
+    ("PUT", "/api/graphs/{}/versions/active"),
+    ("PATCH", "/api/graphs/{}/settings"),
+    ("POST", "/api/graphs/{}/execute/{}"),
+    ("GET", "/api/graphs/{}/executions"),
+    ("GET", "/api/graphs/{}/executions/{}"),
+    ("POST", "/api/graphs/{}/executions/{}/stop"),
+    ("GET", "/api/executions"),
+    ("DELETE", "/api/executions/{}"),
+]
+
+
+@pytest.fixture(scope="module")
+def served() -> Any:
+    return json.loads(document(create_app(Settings())))
+
+
+@pytest.fixture(scope="module")
+def checker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("check_contract", SHARED / "conformance" / "check_contract.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@needs_shared
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_operations_conform_to_the_contract(served: Any, checker: ModuleType, method: str, path: str) -> None:
+    contract = json.loads((SHARED / "contract" / "rest.json").read_text())
+    ours, theirs = checker.operations(contract), checker.operations(served)
+    assert (method, path) in theirs
+    assert checker.check(contract, served, ours[method, path], theirs[method, path]) == []
+
+
+def test_every_operation_documents_its_refusals(served: Any) -> None:
+    assert served["components"]["securitySchemes"]["HTTPBearerJWT"]["bearerFormat"] == "jwt"
+    for path, item in served["paths"].items():
+        for method, operation in item.items():
+            secured = bool(operation.get("security"))
+            assert secured == ("401" in operation["responses"]), (method, path)
+            assert "400" not in operation["responses"], "what does not validate is answered with 422"
+            assert operation["description"]
+
+
+def test_operation_ids_are_unique(served: Any) -> None:
+    ids = [operation["operationId"] for item in served["paths"].values() for operation in item.values()]
+    assert len(ids) == len(set(ids))
+
+
+def test_no_reference_dangles(served: Any) -> None:
+    def check(value: Any) -> None:
+        if isinstance(value, dict):
+            if isinstance(reference := value.get("$ref"), str):
+                target = served
+                for step in reference.removeprefix("#/").split("/"):
+                    target = target[step]
+            for inner in value.values():
+                check(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                check(inner)
+
+    check(served)
