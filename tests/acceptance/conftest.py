@@ -1,0 +1,11 @@
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from tests.support.client import User
+
+
+@pytest.fixture
+async def user(base_url: str, make_token: Callable[..., str]) -> AsyncIterator[User]:
+    async with User(base_url, make_token("acceptance")) as one:
+        yield one
