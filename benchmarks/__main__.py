@@ -1,0 +1,60 @@
+"""`python -m benchmarks [CASE …] [--save]`: each case in a fresh process; `--save` writes results/latest.json."""
+
+import argparse
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.report import Result, machine
+
+CASES = ("engine_chain", "run_latency", "throughput")
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--save", action="store_true", help="write the results beside the code")
+    parser.add_argument("--one", choices=CASES, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        result: Result = importlib.import_module(f"benchmarks.{arguments.one}").main()
+        sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+        return 0
+    facts = machine()
+    say(f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}, Python {facts['python']}")
+    say(", ".join(f"{name} {number}" for name, number in facts["packages"].items()))
+    results = []
+    for case in arguments.cases or CASES:
+        output = subprocess.run(
+            [sys.executable, "-m", "benchmarks", "--one", case], stdout=subprocess.PIPE, check=True
+        ).stdout
+        results.append(msgspec.json.decode(output.splitlines()[-1], type=Result))
+        show(results[-1])
+    if arguments.save:
+        RESULTS.parent.mkdir(exist_ok=True)
+        encoded = msgspec.json.encode({"machine": facts, "results": results})
+        RESULTS.write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
+        say(f"\nwritten to {RESULTS.name}")
+    return 0
+
+
+def show(result: Result) -> None:
+    say(f"\n{result.case}: {result.what}  (target: {result.target})")
+    for one in [*result.figures, result.baseline]:
+        spread = f"  ({one.least:,.1f} to {one.greatest:,.1f}, {one.rounds} rounds)" if one.rounds > 1 else ""
+        label = f"baseline: {one.name}" if one is result.baseline else one.name
+        say(f"  {label:<42} {one.median:>12,.1f} {one.unit}{spread}")
+    say(f"  {'ratio':<42} {result.ratio:>12,.1f}")
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
