@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from agentplat.blocks import service as blocks
 from agentplat.cli.supervisor import Platform, free_port
 from agentplat.infra import settings as settings_module
 from agentplat.infra.db import Database, close_database, open_database
@@ -97,9 +98,16 @@ def settings(database_url: str, redis_url: str, tmp_path_factory: pytest.TempPat
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
             patch.setenv(name, value)
-        settings_module.get_settings.cache_clear()
+        _forget_settings()
         yield get_settings()
+    _forget_settings()
+
+
+def _forget_settings() -> None:
     settings_module.get_settings.cache_clear()
+    # A test that needed no settings may have loaded the blocks without those of the tests.
+    for loaded in (blocks.registry, blocks.specs, blocks.catalogue):
+        loaded.cache_clear()
 
 
 @pytest.fixture

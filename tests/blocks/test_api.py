@@ -41,7 +41,7 @@ def test_outputs_come_by_pin(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("block_id", "body", "status"),
     [
-        (str(uuid.uuid4()), b"{}", 404),
+        ("00000000-0000-4000-8000-000000000000", b"{}", 404),
         ("nonsense", b"{}", 404),
         (CalculatorBlock.id, b"{}", 400),
         (CalculatorBlock.id, b'{"operation": "Power", "a": -8, "b": 0.5}', 400),

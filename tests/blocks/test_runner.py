@@ -196,7 +196,7 @@ class TestValues:
     def test_other_values_become_plain_json(self, value: Any, plain: Any) -> None:
         assert emit(("anything", value)).outputs == [("anything", plain)]
 
-    @pytest.mark.parametrize("value", ["\ud800", ["\ud800"], {"\udfff": 1}, object(), {(1, 2): 3}], ids=repr)
+    @pytest.mark.parametrize("value", ["\ud800", ["\ud800"], {"\udfff": 1}, object(), {(1, 2): 3}])
     def test_what_no_json_can_say_fails(self, value: Any) -> None:
         outcome = emit(("anything", value))
         assert outcome.outputs == []

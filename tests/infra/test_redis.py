@@ -56,4 +56,4 @@ async def test_a_queue_is_made_once_and_keeps_its_keys_in_one_slot(redis: Redis)
     await runs.enqueue("test", key="one")
     keys = await redis.keys()
     assert keys
-    assert all(b"{agentplat}" in bytes(key) for key in keys)
+    assert all("{agentplat}" in str(key) for key in keys)

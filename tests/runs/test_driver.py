@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import msgspec
 import pytest
 from msgspec.structs import replace
@@ -334,3 +336,27 @@ async def test_many_runs_at_once(driver: Driver) -> None:
         seen = await final(run)
         assert seen["status"] == "COMPLETED"
         assert seen["stats"]["node_exec_count"] == 21
+
+
+async def test_a_run_outlives_cut_database_connections(driver: Driver, db: Database) -> None:
+    graph = await save(draw({"p": (SPILL, {"count": 40, "delay": 0.02}), "s": (STORE, {})}, "p.n -> s.input"))
+    run = await start(graph)
+    await driver.accept(run.id)
+    admin = await asyncpg.connect(db.pool._connect_args[0])
+    for _ in range(4):
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await asyncio.sleep(0.15)
+    await admin.close()
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(*queries.DATABASE_AWAY):
+                row = await queries.find(run.id)
+                if row is not None and row.node_executions is not None:
+                    break
+            await asyncio.sleep(0.02)
+    seen = await final(run)
+    assert seen["status"] == "COMPLETED"
+    assert outcomes(seen, graph)["s"] == [("COMPLETED", {"output": [n]}) for n in range(40)]

@@ -1,4 +1,4 @@
-"""Group commits: what is submitted together is written together, in order, and nobody's bad row is another's problem."""
+"""Group commits: rows are written together and in order, and nobody's bad row is another's problem."""
 
 import asyncio
 from collections.abc import Sequence

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from agentplat.engine.compile import CompileError
 from agentplat.events import service as events
+from agentplat.files import service as files
 from agentplat.infra.clock import now
 from agentplat.infra.errors import AppError
 from agentplat.infra.ids import new_id
@@ -100,8 +101,12 @@ class Driver:
             hosted = HostedRun(row, machine, recorded, self._writer, self._max_activations)
             self._hosted[row.id] = hosted
             await hosted.drive()
+            await files.discard(row.id)
         except LeaseLost:
             _log.warning("lease_lost", run_id=row.id, fence=row.fence)
+        except queries.DATABASE_AWAY as error:
+            # The run is still ours to whoever asks the database; when the lease ends the next sweep takes it.
+            _log.warning("run_set_aside", run_id=row.id, reason=str(error))
         except (AppError, CompileError) as error:
             # The graph is gone, or uses a block that this installation doesn't have any more.
             await queries.fail(row.id, row.fence, str(error), now())
@@ -152,7 +157,7 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await work()
-        except (OSError, RedisError) as error:
+        except (*queries.DATABASE_AWAY, RedisError) as error:
             _log.warning("upkeep_delayed", work=getattr(work, "__name__", "?"), reason=str(error))
         except Exception:
             _log.exception("upkeep_failed", work=getattr(work, "__name__", "?"))

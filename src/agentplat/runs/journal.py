@@ -21,16 +21,7 @@ MAX_ROWS = 1000
 MAX_BYTES = 16 * 1024 * 1024
 RETRY_SECONDS = 0.2
 
-# The database is away or restarting: the same rows are tried again. Anything else is about the rows themselves.
-_TRANSIENT = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-)
+MAX_UNKNOWN_FAILURES = 5
 
 Publish = Callable[[Sequence[RunRecord]], Awaitable[object]]
 
@@ -109,23 +100,33 @@ class JournalWriter:
             for entry in batch:
                 await self._write([entry])
             return
-        await self._publish([_record(entry) for entry in batch if entry.write.run_id in held])
+        try:
+            await self._publish([_record(entry) for entry in batch if entry.write.run_id in held])
+        except Exception:
+            # The rows are true whether or not somebody heard of them; who missed them reads the journal.
+            _log.exception("records_not_published", rows=len(batch))
         for entry in batch:
             _resolve(entry.done, entry.write.run_id in held)
 
     async def _commit(self, writes: list[Write]) -> set[str]:
-        partitioned = False
+        failures = 0
         while True:
             try:
                 return await queries.commit(writes, self._owner)
             except asyncpg.CheckViolationError:
-                if partitioned:
+                failures += 1
+                if failures > 1:
                     raise
                 # No partition for that day yet: make it and go on.
-                partitioned = True
                 for day in {write.run_day for write in writes}:
                     await queries.ensure_partition(day)
-            except _TRANSIENT as error:
+            except asyncpg.DataError:
+                raise
+            except Exception as error:
+                # A connection that is cut shows itself in many ways, some of them as defects of the driver.
+                failures += not isinstance(error, queries.DATABASE_AWAY)
+                if failures > MAX_UNKNOWN_FAILURES:
+                    raise
                 _log.warning("journal_commit_delayed", rows=len(writes), reason=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
 

@@ -9,11 +9,23 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import asyncpg
 from msgspec import Struct
 
 from agentplat.engine.state import Status
 from agentplat.infra.db import db
 from agentplat.runs.models import RunRow, Segment
+
+# What a statement raises while the database is away or restarting. Trying again later is all there is to do.
+DATABASE_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+)
 
 _COLUMNS = (
     "id, user_id, graph_id, graph_version, preset_id, parent_id, status, request, created_at, started_at, ended_at, "
