@@ -65,6 +65,9 @@ class Connection:
             sender.cancel()
             receiver.cancel()
             await asyncio.gather(sender, receiver, return_exceptions=True)
+        # Not by the sender: granian never gets done with a close while somebody still waits to receive.
+        if self._overrun:
+            await self._socket.close(TOO_SLOW, "too slow")
 
     async def _send(self) -> None:
         while True:
@@ -75,7 +78,6 @@ class Connection:
                 self._bytes -= len(frame)
                 await self._socket.send({"type": "websocket.send", "text": frame, "bytes": None})
             if self._overrun:
-                await self._socket.close(TOO_SLOW, "too slow")
                 return
 
     async def _receive(self) -> None:

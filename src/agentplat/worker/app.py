@@ -18,9 +18,9 @@ from agentplat.runs.driver import Driver
 # Jobs only claim a run and hand it over, so few are needed at once; each costs a Redis connection.
 CONCURRENCY = 16
 # Without a limit a worker that is told to end while its queue is empty may wait for a job that never comes.
-DEQUEUE_SECONDS = 1.0
-# Long enough for every waiting dequeue to come back by itself.
-GRACE_SECONDS = 3
+DEQUEUE_SECONDS = 0.5
+# Long enough for every waiting dequeue to come back by itself; what else the queue's worker does may be cut off.
+GRACE_SECONDS = 1
 
 _log = get_logger(__name__)
 

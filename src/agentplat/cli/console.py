@@ -1,0 +1,36 @@
+"""What a person sees: rich at a terminal, plain lines with tabs everywhere else, errors on stderr."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from agentplat.infra.errors import AppError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table at a terminal; tab-separated lines without a header in a pipe, for cut, grep and awk."""
+    if not out.is_terminal:
+        for row in rows:
+            # Not through rich, which turns tabs into spaces.
+            click.echo("\t".join(str(cell) for cell in row))
+        return
+    drawn = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        drawn.add_row(*(escape(str(cell)) for cell in row))
+    out.print(drawn, soft_wrap=False)
+
+
+def fail(error: AppError, status: int = 1) -> NoReturn:
+    """Say what went wrong, and what to do if that is known, without a traceback. Exits with `status`."""
+    err.print(f"[bold red]Error:[/] {escape(str(error))}")
+    if error.hint:
+        err.print(escape(error.hint))
+    sys.exit(status)
