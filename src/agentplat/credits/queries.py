@@ -1,6 +1,206 @@
+"""The ledger and the balances. Both change in one statement or not at all, so their sums never come apart.
+
+A user's balance row is the lock of their account: whoever changes it waits for whoever is changing it, and then sees
+what became of it. Keys are what makes repeating safe. Two statements with the same key at the same time both find the
+key unused, because who waits for a lock still sees the ledger as it was before. If the second one can pay as well, the
+ledger's primary key undoes it, and `once` tries it again. If it can't, it was refused for its own payment: that is why
+a refusal counts only if the key is still unused afterwards.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+import msgspec
+
+from agentplat.credits.errors import KeyReused, UnknownUser
+from agentplat.credits.models import Charge, Shortage, Transaction, TransactionType
+from agentplat.credits.rules import EXECUTIONS_PER_CREDIT
 from agentplat.infra.db import db
+
+T = TypeVar("T")
+
+# More rivals for one key than this are not rivals but a defect.
+MAX_RIVALS = 5
+
+_encoder = msgspec.json.Encoder()
+
+# Paying as part of a statement that does something else, so that both happen or neither.
+#
+# The statement provides `charges (user_id, transaction_key, amount, executions, metadata, fee_metadata)`, restricted to
+# what may be charged at all, and finds in `short (user_id, balance, cost)` the users who can't pay. Of a user's charges
+# in one statement all are paid or none; those whose key is in the ledger already are paid, and cost nothing again.
+# What must not happen unpaid is made conditional on the user not being in `short`.
+#
+# The fee for executions takes what is left after the charges, never more: the rest stays counted, and is taken when
+# there is something to take. So charges that cost nothing are never refused. They leave no row either: repeating them
+# counts their executions again, unless the statement rules that out by other means.
+#
+# Locks: the rows that the statement locks to make `charges` come first, then the balances in the order of their users.
+SPEND_CTES = f"""
+    due AS MATERIALIZED (
+        SELECT c.* FROM charges c
+        WHERE NOT EXISTS (
+            SELECT FROM credit_transactions t WHERE t.user_id = c.user_id AND t.transaction_key = c.transaction_key
+        )
+    ), funds AS MATERIALIZED (
+        SELECT user_id, balance, executions FROM balances
+        WHERE user_id = ANY (ARRAY(SELECT user_id FROM due))
+        ORDER BY user_id
+        FOR NO KEY UPDATE
+    ), bills AS MATERIALIZED (
+        SELECT d.*, f.balance, f.executions + d.added AS executions, d.cost <= GREATEST(f.balance, 0) AS paid,
+            LEAST((f.executions + d.added) / {EXECUTIONS_PER_CREDIT}, GREATEST(f.balance - d.cost, 0)) AS fee,
+            clock_timestamp() AS at  -- not now(): rows get the time when the balance was theirs, so times are in order
+        FROM (
+            SELECT user_id, sum(amount)::bigint AS cost, sum(executions)::bigint AS added,
+                max(transaction_key) || '-fee' AS fee_key,
+                (array_agg(fee_metadata ORDER BY transaction_key DESC))[1] AS fee_metadata
+            FROM due GROUP BY user_id
+        ) d LEFT JOIN funds f ON f.user_id = d.user_id
+    ), settled AS (
+        UPDATE balances b
+        SET balance = x.balance - x.cost - x.fee, executions = x.executions - x.fee * {EXECUTIONS_PER_CREDIT},
+            updated_at = x.at
+        FROM bills x WHERE x.user_id = b.user_id AND x.paid
+    ), booked AS (
+        INSERT INTO credit_transactions
+            (user_id, transaction_key, amount, type, running_balance, metadata, created_at)
+        SELECT user_id, d.transaction_key, -d.amount, 'USAGE',
+            x.balance - sum(d.amount) OVER (PARTITION BY user_id ORDER BY d.transaction_key), d.metadata, x.at
+        FROM due d JOIN bills x USING (user_id) WHERE x.paid AND d.amount <> 0
+        UNION ALL
+        SELECT user_id, fee_key, -fee, 'USAGE', balance - cost - fee, fee_metadata, at
+        FROM bills WHERE paid AND fee > 0
+    ), short AS (
+        SELECT user_id, COALESCE(balance, 0) AS balance, cost FROM bills WHERE NOT paid
+    )
+"""
+
+
+def charge_columns(charges: Sequence[Charge]) -> tuple[list[Any], ...]:
+    """The arrays for `unnest($::text[], $::bigint[], $::bigint[], $::bytea[], $::bytea[])`.
+
+    In the order of the columns: transaction_key, amount, executions, metadata, fee_metadata.
+    """
+    return (
+        [charge.key for charge in charges],
+        [charge.amount for charge in charges],
+        [charge.executions for charge in charges],
+        [_encoder.encode(charge.usage) for charge in charges],
+        [_encoder.encode(_fee_usage(charge)) for charge in charges],
+    )
+
+
+def _fee_usage(charge: Charge) -> Any:
+    return msgspec.structs.replace(
+        charge.usage,
+        input={"execution_count": EXECUTIONS_PER_CREDIT, "charge": "Execution Cost"},
+        reason="Execution Cost",
+    )
+
+
+async def once(statement: Callable[[], Awaitable[T]]) -> T:
+    """Run a statement that writes to the ledger, again if another one with the same key was faster.
+
+    Within a unit of work there is no second time: the transaction fails, and whoever opened it tries again or doesn't.
+    """
+    for _ in range(MAX_RIVALS):
+        try:
+            return await statement()
+        except asyncpg.UniqueViolationError:
+            continue
+    return await statement()
 
 
 async def balance(user_id: str) -> int:
     found = await db().fetchval("SELECT balance FROM balances WHERE user_id = $1", user_id)
     return int(found or 0)
+
+
+async def spend(user_id: str, charge: Charge) -> int | Shortage:
+    """The balance afterwards, or why nothing was taken."""
+
+    async def statement() -> Any:
+        return await db().fetchrow(
+            f"""
+            WITH charges AS (
+                SELECT $1::text COLLATE "C" AS user_id, c.*
+                FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[])
+                    AS c (transaction_key, amount, executions, metadata, fee_metadata)
+            ), {SPEND_CTES}
+            SELECT EXISTS (SELECT FROM short) AS short, COALESCE(x.balance, a.balance, 0) AS balance, x.cost, x.fee
+            FROM (SELECT $1::text AS user_id) u
+            LEFT JOIN bills x ON x.user_id = u.user_id LEFT JOIN balances a ON a.user_id = u.user_id
+            """,
+            user_id,
+            *charge_columns([charge]),
+        )
+
+    row = await once(statement)
+    if row["short"] and await _is_booked(user_id, charge.key):
+        row = await once(statement)
+    if row["short"]:
+        return Shortage(balance=row["balance"], cost=row["cost"])
+    return int(row["balance"] - (row["cost"] or 0) - (row["fee"] or 0))
+
+
+async def _is_booked(user_id: str, key: str) -> bool:
+    return bool(
+        await db().fetchval(
+            "SELECT EXISTS (SELECT FROM credit_transactions WHERE user_id = $1 AND transaction_key = $2)", user_id, key
+        )
+    )
+
+
+async def add(user_id: str, amount: int, key: str, kind: TransactionType, metadata: bytes) -> int:
+    """Change the balance by an active row of the ledger, unless that row is there already. Returns the new balance."""
+
+    async def statement() -> Any:
+        return await db().fetchrow(
+            """
+            WITH known AS (
+                SELECT amount FROM credit_transactions WHERE user_id = $1 AND transaction_key = $3 AND is_active
+            ), account AS (
+                INSERT INTO balances AS b (user_id, balance) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM known)
+                ON CONFLICT (user_id)
+                    DO UPDATE SET balance = b.balance + EXCLUDED.balance, updated_at = clock_timestamp()
+                RETURNING balance
+            ), booked AS (
+                INSERT INTO credit_transactions
+                    (user_id, transaction_key, amount, type, running_balance, metadata, created_at)
+                SELECT $1, $3, $2, $4, balance, $5, clock_timestamp() FROM account
+            )
+            SELECT (SELECT amount FROM known) AS known,
+                COALESCE((SELECT balance FROM account), (SELECT balance FROM balances WHERE user_id = $1)) AS balance
+            """,
+            user_id,
+            amount,
+            key,
+            kind,
+            metadata,
+        )
+
+    try:
+        row = await once(statement)
+    except asyncpg.ForeignKeyViolationError as error:
+        raise UnknownUser from error
+    if row["known"] not in (None, amount):
+        raise KeyReused
+    return int(row["balance"])
+
+
+async def list_of_user(user_id: str, limit: int) -> list[Transaction]:
+    """The newest active rows. Rows of one moment were written by one statement, each on top of the one before it."""
+    rows = await db().fetch(
+        """
+        SELECT transaction_key, amount, type, running_balance, metadata, created_at FROM credit_transactions
+        WHERE user_id = $1 AND is_active ORDER BY created_at DESC, running_balance LIMIT $2
+        """,
+        user_id,
+        limit,
+    )
+    return [
+        Transaction(**{**row, "type": TransactionType(row["type"]), "metadata": msgspec.json.decode(row["metadata"])})
+        for row in rows
+    ]

@@ -1,11 +1,88 @@
-from agentplat.credits import queries
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from agentplat.credits import queries, rules
+from agentplat.credits.errors import InsufficientBalance
+from agentplat.credits.models import Charge, Cost, Shortage, Transaction, TransactionType, Usage
 from agentplat.infra.settings import get_settings
+from agentplat.sdk.spec import CostEntry
 
 # What everybody seems to own while credits are switched off: enough for every check of "is anything left".
 DISABLED_BALANCE = 100
 
+# For the one caller that pays within a statement of its own, because a node's start and its price must be recorded
+# together: SQL that fits into that statement, its parameters, and the repetition it needs.
+SPEND_CTES = queries.SPEND_CTES
+charge_columns = queries.charge_columns
+once = queries.once
+
+
+def enabled() -> bool:
+    return get_settings().enable_credit
+
 
 async def balance(user_id: str) -> int:
-    if not get_settings().enable_credit:
+    if not enabled():
         return DISABLED_BALANCE
     return await queries.balance(user_id)
+
+
+async def history(user_id: str, limit: int = 100) -> list[Transaction]:
+    """What moved the balance, the newest first."""
+    return await queries.list_of_user(user_id, limit) if enabled() else []
+
+
+async def grant(user_id: str, amount: int, key: str, reason: str) -> int:
+    """Give credits, once per key. Returns the new balance."""
+    if not enabled():
+        return DISABLED_BALANCE
+    metadata = msgspec.json.encode(Usage(reason=reason))
+    return await queries.add(user_id, amount, key, TransactionType.GRANT, metadata)
+
+
+async def spend(user_id: str, charge: Charge) -> int:
+    """Take a charge, once per key. Returns the new balance; raises InsufficientBalance and takes nothing."""
+    if not enabled():
+        return DISABLED_BALANCE
+    result = await queries.spend(user_id, charge)
+    if isinstance(result, Shortage):
+        raise InsufficientBalance(result)
+    return result
+
+
+def cost_of(costs: Iterable[CostEntry], data: Mapping[str, Any]) -> Cost:
+    """What a node with this input costs at its start."""
+    return rules.cost_of(costs, data) if enabled() else rules.FREE
+
+
+def node_charge(
+    cost: Cost, run_id: str, graph_id: str, node_exec_id: str, node_id: str, block_id: str, block: str
+) -> Charge:
+    """The charge for one start of a node: its block's price, and one execution towards the fee."""
+    return Charge(
+        key=node_exec_id,
+        amount=cost.amount,
+        executions=1,
+        usage=Usage(
+            graph_exec_id=run_id,
+            graph_id=graph_id,
+            node_exec_id=node_exec_id,
+            node_id=node_id,
+            block_id=block_id,
+            block=block,
+            input=cost.cost_filter,
+            reason=f"Ran block {block_id} {block}",
+        ),
+    )
+
+
+def executions_charge(run_id: str, graph_id: str, executions: int) -> Charge:
+    """For the end of a run: its executions that no charge has counted. Never refused, and never to be repeated."""
+    return Charge(
+        key=f"{run_id}-executions",
+        amount=0,
+        executions=executions,
+        usage=Usage(graph_exec_id=run_id, graph_id=graph_id),
+    )
