@@ -10,18 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentplat.blocks.registry import Registry
-from agentplat.engine.activation import Activation, CancelNode, FinishRun, StartNode
+from agentplat.engine.activation import Activation, CancelNode, FinishRun, StartNode, SuspendRun
 from agentplat.engine.compile import compile_graph
 from agentplat.engine.machine import RunMachine
 from agentplat.engine.messages import (
+    MailTaken,
     Message,
     NodeEnded,
+    NodeReleased,
     NodeStarted,
+    NodeSuspended,
     NodeTerminated,
     NodeYielded,
     RunAborted,
     RunBegan,
     RunEnded,
+    RunSuspended,
     decode,
     encode,
 )
@@ -164,6 +168,13 @@ FINAL: list[Message] = [*ENDED, NodeEnded(2, 4, [("output", 1)], None, 4), RunEn
         (FINAL, RunAborted(6)),
         (FINAL, RunEnded(6)),
         (FINAL, NodeStarted(1, 6)),
+        (BEGUN, NodeSuspended(1, 2)),
+        (STARTED, NodeReleased(1, 3)),
+        (STARTED, RunSuspended(3)),
+        ([*STARTED, MailTaken(2, 3)], MailTaken(2, 4)),
+        ([*STARTED, NodeSuspended(1, 3)], RunEnded(4)),
+        ([*STARTED, NodeSuspended(1, 3)], NodeYielded(1, 4, [])),
+        ([*STARTED, NodeSuspended(1, 3), RunSuspended(4)], RunSuspended(5)),
     ],
 )
 def test_illegal_messages_raise_and_change_nothing(history: list[Message], message: Message) -> None:
@@ -271,6 +282,54 @@ def test_a_terminated_activation_lets_later_ones_through() -> None:
     machine.feed(NodeStarted(3, 3))
     machine.feed(NodeEnded(3, 4, [("output", 2)]))
     (start,) = machine.feed(NodeTerminated(2, 5))
+    assert isinstance(start, StartNode)
+    assert start.activation.data == {"input": 2}
+
+
+def test_a_run_is_suspended_when_all_that_is_left_waits_for_a_person() -> None:
+    machine = machine_of(TWO)
+    for message in STARTED:
+        machine.feed(message)
+    assert machine.feed(NodeSuspended(1, 3)) == [SuspendRun()]
+    assert machine.feed(RunSuspended(4)) == []
+    assert machine.status is Status.REVIEW
+    assert machine.node_count == 1
+    assert machine.feed(RunBegan(5)) == [SuspendRun()]
+    (start,) = machine.feed(NodeEnded(1, 6, [("output", 8)]))
+    assert isinstance(start, StartNode)
+    assert start.activation.data == {"input": 8}
+    assert machine.started_at == 1
+    assert machine.node_count == 2
+
+
+def test_a_released_node_runs_with_what_the_reviewer_made_of_its_input() -> None:
+    machine = machine_of(TWO)
+    for message in [*STARTED, NodeSuspended(1, 3)]:
+        machine.feed(message)
+    (start,) = machine.feed(NodeReleased(1, 4, {"input": 5}))
+    assert isinstance(start, StartNode)
+    assert start.activation.data == {"input": 5}
+    assert start.activation.reviewed
+
+
+def test_a_stop_ends_what_waits_for_a_person() -> None:
+    machine = machine_of(TWO)
+    for message in [*STARTED, NodeSuspended(1, 3), RunSuspended(4)]:
+        machine.feed(message)
+    assert machine.feed(RunAborted(5)) == [FinishRun(Status.TERMINATED)]
+    assert machine.activations[0].status is Status.TERMINATED
+    machine.feed(RunEnded(6))
+
+
+def test_nobody_waits_for_a_person_but_who_must() -> None:
+    """The second activation's output passes the first one, which is under review."""
+    machine = machine_of(LOOP)
+    machine.feed(RunBegan(1))
+    machine.feed(NodeEnded(1, 2, [("item", 1), ("item", 2)], None, 1))
+    machine.feed(NodeStarted(2, 3))
+    machine.feed(NodeStarted(3, 3))
+    machine.feed(NodeSuspended(2, 4))
+    (start,) = machine.feed(NodeEnded(3, 5, [("output", 2)]))
     assert isinstance(start, StartNode)
     assert start.activation.data == {"input": 2}
 

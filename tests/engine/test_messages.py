@@ -1,12 +1,17 @@
 from agentplat.engine.messages import (
+    MailTaken,
     Message,
     NodeEnded,
+    NodeReleased,
+    NodeRetried,
     NodeStarted,
+    NodeSuspended,
     NodeTerminated,
     NodeYielded,
     RunAborted,
     RunBegan,
     RunEnded,
+    RunSuspended,
     decode,
     encode,
 )
@@ -14,7 +19,9 @@ from agentplat.engine.messages import (
 # One of each, as they stand in journals that exist. A change here breaks the replay of every stored run.
 STORED = (
     b'[["began",1],["started",1,2],["yielded",1,3,[["a",1],["b",null]]],["ended",1,4,[["c",{"k":[1.5]}]],"boom",2,'
-    b'{"extra_steps":1}],["terminated",2,5],["aborted",6,"too late"],["finished",7]]'
+    b'{"extra_steps":1}],["terminated",2,5],["suspended",3,5],["released",3,5,{"v":1}],'
+    b'["retried",3,5,"once more"],["mail",4,5],["paused",5],'
+    b'["aborted",6,"too late"],["finished",7]]'
 )
 MESSAGES: list[Message] = [
     RunBegan(1),
@@ -22,6 +29,11 @@ MESSAGES: list[Message] = [
     NodeYielded(1, 3, [("a", 1), ("b", None)]),
     NodeEnded(1, 4, [("c", {"k": [1.5]})], "boom", 2, {"extra_steps": 1}),
     NodeTerminated(2, 5),
+    NodeSuspended(3, 5),
+    NodeReleased(3, 5, {"v": 1}),
+    NodeRetried(3, 5, "once more"),
+    MailTaken(4, 5),
+    RunSuspended(5),
     RunAborted(6, "too late"),
     RunEnded(7),
 ]

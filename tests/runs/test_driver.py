@@ -212,8 +212,8 @@ class DeadWorker:
         day = row.created_at.astimezone(UTC).date()
         await queries.ensure_partition(day)
         body = encode(messages)
-        held = await queries.commit([Write(run_id=row.id, run_day=day, seq=1, fence=1, body=body)], "dead")
-        assert held == {row.id}
+        committed = await queries.commit([Write(run_id=row.id, run_day=day, seq=1, fence=1, body=body)], "dead")
+        assert committed.held == {row.id}
 
 
 async def test_an_effect_of_unknown_outcome_is_not_repeated(driver: Driver, tmp_path: Path) -> None:

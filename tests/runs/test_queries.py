@@ -69,10 +69,10 @@ async def test_a_lease_that_ran_out_can_be_claimed_under_a_higher_fence(run_id: 
 async def test_who_lost_the_lease_writes_nothing(run_id: str) -> None:
     old = await claimed(run_id, "w1", OVER)
     new = await claimed(run_id, "w2")
-    assert await queries.commit([write(old, 1, ENDING)], "w1") == set()
+    assert (await queries.commit([write(old, 1, ENDING)], "w1")).held == set()
     # Not even under the new fence, nor in the new holder's name with the old one.
-    assert await queries.commit([write(old, 1, ENDING, fence=new.fence)], "w1") == set()
-    assert await queries.commit([write(old, 1, ENDING)], "w2") == set()
+    assert (await queries.commit([write(old, 1, ENDING, fence=new.fence)], "w1")).held == set()
+    assert (await queries.commit([write(old, 1, ENDING)], "w2")).held == set()
     assert await journal_of(new) == []
     row = await queries.find(run_id)
     assert row is not None
@@ -88,8 +88,8 @@ async def test_a_commit_and_a_claim_at_once_never_both_succeed(run_id: str, db: 
         )
         assert rows is not None
         written = turn in await journal_of(row)
-        assert written == bool(held)
-        assert await queries.commit([write(row, 1000 + turn)], f"w{turn - 1}") == set()
+        assert written == bool(held.held)
+        assert (await queries.commit([write(row, 1000 + turn)], f"w{turn - 1}")).held == set()
         row = rows
 
 
@@ -101,24 +101,24 @@ async def test_one_commit_carries_many_runs_and_drops_only_the_lost_ones(run_id:
     held = await queries.commit(
         [write(row, 1, None if row is not lost else ENDING, row.fence - (row is lost)) for row in rows], "w1"
     )
-    assert held == {row.id for row in rows} - {lost.id}
+    assert held.held == {row.id for row in rows} - {lost.id}
     assert [await journal_of(row) for row in rows] == [[1], [1], [], [1]]
 
 
 async def test_an_ending_is_written_with_the_last_row(run_id: str) -> None:
     row = await claimed(run_id)
-    assert await queries.commit([write(row, 1), write(row, 2, ENDING)], "w1") == {run_id}
+    assert (await queries.commit([write(row, 1), write(row, 2, ENDING)], "w1")).held == {run_id}
     found = await queries.get("ann", run_id)
     assert found is not None
     assert (found.status, found.ended_at, found.outputs) == (Status.COMPLETED, ENDING.ended_at, b"{}")
     assert await queries.claim(run_id, "w2", LEASE, now()) is None
-    assert await queries.commit([write(row, 3)], "w1") == set()
+    assert (await queries.commit([write(row, 3)], "w1")).held == set()
 
 
 async def test_a_commit_whose_answer_got_lost_may_be_repeated(run_id: str) -> None:
     row = await claimed(run_id)
-    assert await queries.commit([write(row, 1)], "w1") == {run_id}
-    assert await queries.commit([write(row, 1)], "w1") == {run_id}
+    assert (await queries.commit([write(row, 1)], "w1")).held == {run_id}
+    assert (await queries.commit([write(row, 1)], "w1")).held == {run_id}
     assert await journal_of(row) == [1]
 
 
@@ -128,7 +128,7 @@ async def test_leases_are_renewed_together_and_tell_of_stops(run_id: str) -> Non
     for one in (run_id, other):
         await claimed(one)
     await claimed(foreign, "w2")
-    assert await queries.request_stop("ann", graph.id, other, now())
+    assert await queries.request_stop("ann", other, now(), graph.id) == [other]
     assert await queries.renew([run_id, other, foreign], "w1", LEASE) == {run_id: False, other: True}
 
 
@@ -177,7 +177,7 @@ async def test_foreign_runs_are_not_seen(run_id: str) -> None:
     assert await queries.get("bob", run_id) is None
     assert await queries.list_of_user("bob", 10) == []
     assert await queries.page_of_graph("bob", row.graph_id, 0, 10) == ([], 0)
-    assert not await queries.request_stop("bob", row.graph_id, run_id, now())
+    assert await queries.request_stop("bob", run_id, now(), row.graph_id) == []
     assert not await queries.mark_deleted("bob", run_id)
 
 

@@ -69,6 +69,20 @@ def test_every_operation_documents_its_refusals(served: Any) -> None:
             assert operation["description"]
 
 
+def test_headers_of_runs_are_documented(served: Any) -> None:
+    execute = served["paths"]["/api/graphs/{graph_id}/execute/{graph_version}"]["post"]
+    look = served["paths"]["/api/graphs/{graph_id}/executions/{graph_exec_id}"]["get"]
+
+    def asked(operation: Any) -> set[str]:
+        return {one["name"] for one in operation["parameters"] if one["in"] == "header" and not one["required"]}
+
+    assert asked(execute) == {"Idempotency-Key", "Prefer"}
+    assert asked(look) == {"Prefer"}
+    assert set(execute["responses"]["200"]["headers"]) == {"Idempotency-Replayed", "Preference-Applied"}
+    assert set(look["responses"]["200"]["headers"]) == {"Preference-Applied"}
+    assert execute["responses"]["409"]["content"]
+
+
 def test_operation_ids_are_unique(served: Any) -> None:
     ids = [operation["operationId"] for item in served["paths"].values() for operation in item.values()]
     assert len(ids) == len(set(ids))

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from agentplat.sdk import Block, BlockType, Category, Context, Outputs, OutputSchema, Schema, field
+from agentplat.sdk import Block, BlockError, BlockType, Category, Context, Outputs, OutputSchema, Schema, field
 
 
 class FailIfNegBlock(Block):
@@ -154,6 +154,29 @@ class SpillBlock(Block):
         for number in range(input.count):
             await asyncio.sleep(input.delay)
             yield "n", number
+
+
+class FlakyBlock(Block):
+    """Fails as often as it is told, counted in a file, and succeeds then."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a18"
+    categories = (Category.BASIC,)
+
+    class Input(Schema):
+        path: str = field(description="The file.")
+        failures: int = field(description="How often.")
+
+    class Output(OutputSchema):
+        n: int = field(description="One before, one after the failure.")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        yield "n", 1
+        _append(input.path, ctx.idempotency_key)
+        with open(input.path, encoding="utf-8") as file:  # noqa: ASYNC230 - a test's small file
+            tried = len(file.readlines())
+        if tried <= input.failures:
+            raise BlockError(f"attempt {tried} failed")
+        yield "n", 2
 
 
 def _append(path: str, line: str) -> None:

@@ -17,12 +17,16 @@ CREATE_LIST = "a912d5c7-6e00-4542-b2a9-8034136930e4"
 CREATE_DICT = "b924ddf4-de4f-4b56-9a85-358930dcbc91"
 ADD_TO_LIST = "aeb08fc1-2fc1-4141-bc8e-f758f183a822"
 FIND_IN_DICT = "0e50422c-6dee-4145-83d6-3a5a392f65de"
+AGENT = "e189baac-8c20-45a1-94a7-55177ea42565"
+REVIEW = "8b2a7b3c-6e9d-4a5f-8c1b-2e3f4a5b6c7d"
+PRINT = "f3b1c1b2-4c4f-4f0d-8d2f-4c4f0d8d2f4c"
 NEG = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a01"
 MULTI = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a02"
 MID = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a03"
 SLOW = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a04"
 EFFECT = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a15"
 REPEATABLE = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a16"
+FLAKY = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a18"
 SPILL = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a17"
 
 
@@ -40,7 +44,7 @@ class Drawing(Struct, frozen=True):
                     "id": node.id,
                     "block_id": node.block_id,
                     "input_default": node.input_default,
-                    "metadata": {"customized_name": node.id},
+                    "metadata": {**node.metadata, "customized_name": node.id},
                 }
                 for node in self.nodes
             ],
@@ -62,3 +66,12 @@ def _link(text: str) -> Link:
     source_id, source_name = source.split(".", 1)
     sink_id, sink_name = sink.split(".", 1)
     return Link(source_id=source_id, source_name=source_name, sink_id=sink_id, sink_name=sink_name)
+
+
+def agent(
+    graph_id: str, version: int, inputs: dict[str, Any], pins_in: str, pins_out: str
+) -> tuple[str, dict[str, Any]]:
+    """A node that runs another graph, with these inputs and pins (names with spaces between)."""
+    schema = [{"type": "object", "properties": {name: {} for name in pins.split()}} for pins in (pins_in, pins_out)]
+    constants = {"user_id": "", "graph_id": graph_id, "graph_version": version, "inputs": inputs}
+    return AGENT, constants | {"input_schema": schema[0], "output_schema": schema[1]}

@@ -17,6 +17,7 @@ COMMANDS = {
     "server": "Serve the API and the WebSocket.",
     "worker": "Execute runs from the queue.",
     "migrate": "Bring the database schema up to date.",
+    "retention": "Drop the journals of runs that are long over.",
     "token": "Print a token for development.",
     "blocks": "List the blocks, or show one.",
     "openapi": "Print the OpenAPI document.",

@@ -14,6 +14,7 @@ class Activation:
 
     __slots__ = (
         "added_at",
+        "attempts",
         "data",
         "ended_at",
         "node",
@@ -21,6 +22,7 @@ class Activation:
         "outputs",
         "queued_at",
         "received",
+        "reviewed",
         "started_at",
         "stats",
         "status",
@@ -36,6 +38,8 @@ class Activation:
         self.outputs: dict[str, list[Any]] = {}
         self.unrouted: Outputs = []
         self.stats: dict[str, Any] | None = None
+        self.attempts = 0  # that failed and were followed by another one
+        self.reviewed = False  # a person has let it run
         self.added_at = at
         self.queued_at: int | None = None
         self.started_at: int | None = None
@@ -60,7 +64,11 @@ class FinishRun(Struct, frozen=True, gc=False):
     status: Status
 
 
-Command = StartNode | CancelNode | FinishRun
+class SuspendRun(Struct, frozen=True, gc=False):
+    """Nothing can go on until a person answers: record `RunSuspended` and let go of the run."""
+
+
+Command = StartNode | CancelNode | FinishRun | SuspendRun
 
 
 class Observer(Protocol):

@@ -115,6 +115,25 @@ class Assembler:
         return f"Input data missing or mismatch for `{self.block_name}`: {problem}"
 
 
+class AgentAssembler(Assembler):
+    """Builds the inputs of another graph: what the node holds for it, overlaid by what arrives, as it is.
+
+    The pins are the other graph's, and so is judging what they take.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, spec: BlockSpec, inputs: Any, linked: Iterable[str]) -> None:
+        super().__init__(spec, inputs if isinstance(inputs, dict) else {}, linked)
+        self._pins = {}
+
+    def assemble(self, data: dict[str, Any], *, plain: bool = True) -> dict[str, Any] | str:
+        try:
+            return merge({**self._constants, **data})
+        except PathError as error:
+            return self._reason(str(error))
+
+
 _PINS: dict[int, tuple[BlockSpec, dict[str, Pin]]] = {}
 
 

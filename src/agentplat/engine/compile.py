@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from agentplat.engine.graph import Link, Node
 from agentplat.engine.pins import base_name, is_tool_pin
 from agentplat.engine.plan import Plan, PlanLink, PlanNode
+from agentplat.engine.policy import policy_of
 from agentplat.sdk.spec import BlockSpec, BlockType
 
 # A broken graph of a hundred thousand links must not cost more to refuse than a sound one to accept.
@@ -73,6 +74,11 @@ def find_problems(nodes: Sequence[Node], links: Sequence[Link], specs: Mapping[s
         by_id[node.id] = node
         if node.block_id not in specs:
             problems.append(Problem(f"Invalid block {node.block_id} for node #{node.id}", node.id))
+            continue
+        try:
+            policy_of(specs[node.block_id], node.metadata)
+        except ValueError as error:
+            problems.append(Problem(f"Node #{node.id}: {error}", node.id, "metadata"))
     for link in links:
         if len(problems) >= MAX_PROBLEMS:
             break

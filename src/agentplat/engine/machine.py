@@ -10,44 +10,33 @@ pins are filled from the latest queued activation. Outputs of one node are route
 started, whichever ends first.
 """
 
-from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
-from agentplat.engine.activation import Activation, CancelNode, Command, FinishRun, Observer, StartNode
+from agentplat.engine.activation import Activation, CancelNode, Command, FinishRun, Observer, StartNode, SuspendRun
 from agentplat.engine.messages import (
+    MailTaken,
     Message,
     NodeEnded,
+    NodeReleased,
+    NodeRetried,
     NodeStarted,
+    NodeSuspended,
     NodeTerminated,
     NodeYielded,
     Outputs,
     RunAborted,
     RunBegan,
     RunEnded,
+    RunSuspended,
 )
 from agentplat.engine.pins import select
+from agentplat.engine.place import Place, filled
 from agentplat.engine.plan import Plan, PlanLink, PlanNode, starting_inputs
 from agentplat.engine.state import FINAL, IllegalTransition, Status, check_transition
 
 # Of a message with more outputs than this, watchers see all outputs at once.
 MAX_SHOWN_SINGLY = 64
-
-
-class _Place:
-    """A node's activations in this run."""
-
-    __slots__ = ("incomplete", "inflight", "latest", "waiting")
-
-    def __init__(self, node: PlanNode) -> None:
-        self.incomplete: dict[int, Activation] = {}
-        self.inflight: deque[Activation] = deque()
-        self.latest: Activation | None = None
-        # Per pin, in order: the activations that began without it. Entries whose activation has been queued since are
-        # dropped when they are met. One pin alone never waits.
-        self.waiting: dict[str, deque[Activation]] = (
-            {name: deque() for name in node.linked} if len(node.linked) > 1 else {}
-        )
 
 
 class RunMachine:
@@ -78,9 +67,12 @@ class RunMachine:
         self.node_count = 0
         self.error_count = 0
         self.nodes_walltime = 0
+        self.cost = 0
         self.aborted = False
+        self.mail_taken = 0
         self._active = 0  # queued or running
-        self._places = [_Place(node) for node in plan.nodes]
+        self._waiting = 0  # for a person
+        self._places = [Place(node) for node in plan.nodes]
         self._commands: list[Command] = []
         # Last node first: the order in which the AutoGPT Platform takes them, visible where it decides which value
         # comes first on a pin.
@@ -91,33 +83,23 @@ class RunMachine:
 
     def feed(self, message: Message) -> list[Command]:
         """Apply one message. Raises IllegalTransition, and changes nothing, where it can't follow what came before."""
-        kind = type(message)
-        if kind is NodeEnded:
-            self._node_ended(message)  # type: ignore[arg-type]
-        elif kind is NodeStarted:
-            self._node_started(message)  # type: ignore[arg-type]
-        elif kind is NodeYielded:
-            self._node_yielded(message)  # type: ignore[arg-type]
-        elif kind is RunBegan:
-            self._run_began(message)  # type: ignore[arg-type]
-        elif kind is NodeTerminated:
-            self._node_terminated(message)  # type: ignore[arg-type]
-        elif kind is RunAborted:
-            self._run_aborted(message)  # type: ignore[arg-type]
-        else:
-            self._run_ended(message)  # type: ignore[arg-type]
+        self._apply[type(message)](self, message)
         commands, self._commands = self._commands, []
         if self._active == 0 and self.status not in FINAL:
-            commands.append(FinishRun(self._final_status()))
+            commands.extend(self._rest())
         return commands
+
+    def _rest(self) -> list[Command]:
+        """What is left to do when nothing is queued or running."""
+        if self._waiting:
+            return [SuspendRun()] if self.status is Status.RUNNING else []
+        return [FinishRun(self._final_status())]
 
     def pending(self) -> list[Command]:
         """What is to be done in this state: after a replay, the commands of the replayed messages are void."""
         if self.status is not Status.RUNNING and not self.aborted:
             return []
-        if self._active == 0:
-            return [FinishRun(self._final_status())]
-        return self._starts()
+        return self._starts() if self._active else self._rest()
 
     def _starts(self) -> list[Command]:
         return [StartNode(act) for act in self.activations if act.status is Status.QUEUED]
@@ -131,18 +113,14 @@ class RunMachine:
     def _run_began(self, message: RunBegan) -> None:
         check_transition(self.status, Status.RUNNING)
         self.status = Status.RUNNING
-        self.started_at = message.at
+        if self.started_at is None:
+            self.started_at = message.at
         if self.observer:
             self.observer.run_changed()
         self._commands = self._starts()
 
     def _node_started(self, message: NodeStarted) -> None:
-        act = self._activation(message.activation, Status.QUEUED)
-        act.status = Status.RUNNING
-        act.started_at = message.at
-        self._places[act.node.index].inflight.append(act)
-        if self.observer:
-            self.observer.node_changed(act)
+        self._begin(self._activation(message.activation, Status.QUEUED), message.at)
 
     def _node_yielded(self, message: NodeYielded) -> None:
         act = self._activation(message.activation, Status.RUNNING)
@@ -153,17 +131,13 @@ class RunMachine:
             act.unrouted.extend(message.outputs)
 
     def _node_ended(self, message: NodeEnded) -> None:
-        place = None
-        if message.started_at is None:
-            act = self._activation(message.activation, Status.RUNNING)
-        else:
+        if message.started_at is not None:
             act = self._activation(message.activation, Status.QUEUED)
-            act.started_at = message.started_at
-            place = self._places[act.node.index]
-            place.inflight.append(act)
-            if self.observer:
-                act.status = Status.RUNNING
-                self.observer.node_changed(act)
+            self._begin(act, message.started_at)
+        else:
+            act = self._activation(message.activation, Status.RUNNING, Status.REVIEW)
+            if act.status is Status.REVIEW:
+                self._resume(act, message.at)
         outputs = message.outputs
         if message.error is not None:
             outputs = [*outputs, ("error", message.error)]
@@ -172,7 +146,7 @@ class RunMachine:
         act.status = Status.COMPLETED if message.error is None else Status.FAILED
         act.stats = message.stats
         self._close(act, message.at, ended=True)
-        place = place or self._places[act.node.index]
+        place = self._places[act.node.index]
         if place.inflight[0] is act:
             self._route(act, outputs, message.at)
             self._release(place, message.at)
@@ -185,6 +159,44 @@ class RunMachine:
         self._close(act, message.at, ended=False)
         self._release(self._places[act.node.index], message.at)
 
+    def _node_suspended(self, message: NodeSuspended) -> None:
+        """Its outputs, when they come, take their turn anew: nobody waits for a person but who must."""
+        act = self._activation(message.activation, Status.RUNNING)
+        place = self._places[act.node.index]
+        place.inflight.remove(act)
+        act.status = Status.REVIEW
+        self._waiting += 1
+        self._close(act, message.at, ended=False)
+        self._release(place, message.at)
+
+    def _node_released(self, message: NodeReleased) -> None:
+        act = self._activation(message.activation, Status.REVIEW)
+        if message.data is not None:
+            act.data = message.data
+        act.reviewed = True
+        act.status = Status.QUEUED
+        self._waiting -= 1
+        self._active += 1
+        self._commands.append(StartNode(act))
+        if self.observer:
+            self.observer.node_changed(act)
+
+    def _node_retried(self, message: NodeRetried) -> None:
+        self._activation(message.activation, Status.RUNNING).attempts += 1
+
+    def _mail_taken(self, message: MailTaken) -> None:
+        if message.number <= self.mail_taken:
+            raise IllegalTransition(f"mail up to {self.mail_taken} has been taken already")
+        self.mail_taken = message.number
+
+    def _run_suspended(self, message: RunSuspended) -> None:
+        if self._active or not self._waiting:
+            raise IllegalTransition("a run is suspended when all that is left waits for a person")
+        check_transition(self.status, Status.REVIEW)
+        self.status = Status.REVIEW
+        if self.observer:
+            self.observer.run_changed()
+
     def _run_aborted(self, message: RunAborted) -> None:
         if self.status in FINAL or self.aborted:
             raise IllegalTransition(f"a run that is {self.status} can't be aborted")
@@ -192,17 +204,18 @@ class RunMachine:
         self.error = message.error
         target = Status.TERMINATED if message.error is None else Status.FAILED
         for act in self.activations:
-            if act.status is Status.QUEUED:
+            if act.status is Status.QUEUED or act.status is Status.REVIEW:
+                self._active -= act.status is Status.QUEUED
+                self._waiting -= act.status is Status.REVIEW
                 act.status = target
-                self._active -= 1
                 if self.observer:
                     self.observer.node_changed(act)
             elif act.status is Status.RUNNING:
                 self._commands.append(CancelNode(act))
 
     def _run_ended(self, message: RunEnded) -> None:
-        if self._active:
-            raise IllegalTransition("a run can't end while nodes are queued or running")
+        if self._active or self._waiting:
+            raise IllegalTransition("a run can't end while nodes are queued, running or waiting")
         target = self._final_status()
         check_transition(self.status, target)
         self.status = target
@@ -232,13 +245,16 @@ class RunMachine:
         self._active -= 1
         if ended:
             act.ended_at = at
-        self.node_count += 1 + (act.stats.get("extra_steps", 0) if act.stats else 0)
+        self.node_count += 1
+        if act.stats:
+            self.node_count += act.stats.get("extra_steps", 0)
+            self.cost += act.stats.get("extra_cost", 0)
         self.nodes_walltime += at - (act.started_at or at)
         if self.observer:
             self.observer.node_changed(act)
             self.observer.run_changed()
 
-    def _release(self, place: _Place, at: int) -> None:
+    def _release(self, place: Place, at: int) -> None:
         """Route what had to wait for earlier activations of the node, up to the first one still running."""
         inflight = place.inflight
         while inflight:
@@ -264,20 +280,23 @@ class RunMachine:
         node = self.plan.nodes[link.sink]
         place = self._places[link.sink]
         pin = link.sink_name
-        act = self._lacking(place, pin) or self._new_activation(node, at, lacks_all_but=pin)
+        act = place.lacking(pin)
+        if act is None:
+            act = self._new_activation(node, at)
+            place.add(act, pin)
         act.received[pin] = value
         if self.observer:
             self.observer.node_changed(act)
         data = act.received
         if node.static_pins and place.latest is not None:
-            data = _filled(data, node.static_pins, place.latest.data)
+            data = filled(data, node.static_pins, place.latest.data)
         assembled = self._assemble(node, data)
         if assembled is None:
             return
         self._queue(act, assembled, at)
         if link.is_static and place.incomplete:
             for other in list(place.incomplete.values()):
-                completed = self._assemble(node, _filled(other.received, node.static_pins, assembled))
+                completed = self._assemble(node, filled(other.received, node.static_pins, assembled))
                 if completed is not None:
                     self._queue(other, completed, at)
 
@@ -295,34 +314,30 @@ class RunMachine:
 
     # Activations
 
-    def _activation(self, number: int, expected: Status) -> Activation:
+    def _activation(self, number: int, expected: Status, other: Status | None = None) -> Activation:
         if not 0 < number <= len(self.activations):
             raise IllegalTransition(f"there is no activation {number}")
         act = self.activations[number - 1]
-        if act.status is not expected:
+        if act.status is not expected and act.status is not other:
             raise IllegalTransition(f"activation {number} is {act.status}, not {expected}")
         return act
 
-    def _new_activation(self, node: PlanNode, at: int, lacks_all_but: str | None = None) -> Activation:
+    def _begin(self, act: Activation, at: int) -> None:
+        act.status = Status.RUNNING
+        act.started_at = at
+        self._places[act.node.index].inflight.append(act)
+        if self.observer:
+            self.observer.node_changed(act)
+
+    def _resume(self, act: Activation, at: int) -> None:
+        self._waiting -= 1
+        self._active += 1
+        self._begin(act, at)
+
+    def _new_activation(self, node: PlanNode, at: int) -> Activation:
         act = Activation(len(self.activations) + 1, node, at)
         self.activations.append(act)
-        if lacks_all_but is not None:
-            place = self._places[node.index]
-            place.incomplete[act.number] = act
-            for name, waiting in place.waiting.items():
-                if name != lacks_all_but:
-                    waiting.append(act)
         return act
-
-    @staticmethod
-    def _lacking(place: _Place, pin: str) -> Activation | None:
-        """The oldest incomplete activation without a value for `pin`."""
-        waiting = place.waiting.get(pin)
-        while waiting:
-            act = waiting.popleft()
-            if act.status is Status.INCOMPLETE:
-                return act
-        return None
 
     def _queue(self, act: Activation, data: dict[str, Any], at: int) -> None:
         node = act.node
@@ -342,16 +357,22 @@ class RunMachine:
         if self.observer:
             self.observer.node_changed(act)
 
+    _apply: ClassVar[dict[type, Callable[["RunMachine", Any], None]]] = {
+        NodeEnded: _node_ended,
+        NodeStarted: _node_started,
+        NodeYielded: _node_yielded,
+        NodeTerminated: _node_terminated,
+        NodeSuspended: _node_suspended,
+        NodeReleased: _node_released,
+        NodeRetried: _node_retried,
+        MailTaken: _mail_taken,
+        RunBegan: _run_began,
+        RunSuspended: _run_suspended,
+        RunAborted: _run_aborted,
+        RunEnded: _run_ended,
+    }
+
     def _final_status(self) -> Status:
         if not self.aborted:
             return Status.COMPLETED
         return Status.TERMINATED if self.error is None else Status.FAILED
-
-
-def _filled(data: dict[str, Any], static_pins: tuple[str, ...], source: dict[str, Any] | None) -> dict[str, Any]:
-    """`data` with the static pins that it lacks taken from another activation's assembled input."""
-    missing = [name for name in static_pins if name not in data]
-    if not missing:
-        return data
-    source = source or {}
-    return {**data, **{name: source.get(name) for name in missing}}

@@ -15,7 +15,7 @@ Outputs = list[tuple[str, Any]]
 
 
 class RunBegan(Struct, frozen=True, array_like=True, tag="began", gc=False):
-    """A worker took the run for the first time."""
+    """A worker took the run for the first time, or again after it was suspended."""
 
     at: int
 
@@ -56,6 +56,42 @@ class NodeTerminated(Struct, frozen=True, array_like=True, tag="terminated", gc=
     at: int
 
 
+class NodeSuspended(Struct, frozen=True, array_like=True, tag="suspended", gc=False):
+    """A started activation waits for a person. `NodeReleased` or `NodeEnded` tells what became of it."""
+
+    activation: int
+    at: int
+
+
+class NodeReleased(Struct, frozen=True, array_like=True, tag="released"):
+    """A person let a suspended activation run, with `data` in place of its input where that was edited."""
+
+    activation: int
+    at: int
+    data: dict[str, Any] | None = None
+
+
+class NodeRetried(Struct, frozen=True, array_like=True, tag="retried", gc=False):
+    """An attempt at a started activation failed with `error`; another one follows, under the same idempotency key."""
+
+    activation: int
+    at: int
+    error: str
+
+
+class MailTaken(Struct, frozen=True, array_like=True, tag="mail", gc=False):
+    """The run's mail (outputs of its sub-runs, answers of reviewers) was taken up to and including this number."""
+
+    number: int
+    at: int
+
+
+class RunSuspended(Struct, frozen=True, array_like=True, tag="paused", gc=False):
+    """Nothing is left to do until a person answers. `RunBegan` follows when somebody did."""
+
+    at: int
+
+
 class RunAborted(Struct, frozen=True, array_like=True, tag="aborted", gc=False):
     """No further activation may start: the run was stopped, or (`error`) hit a limit."""
 
@@ -69,7 +105,20 @@ class RunEnded(Struct, frozen=True, array_like=True, tag="finished", gc=False):
     at: int
 
 
-Message = RunBegan | NodeStarted | NodeYielded | NodeEnded | NodeTerminated | RunAborted | RunEnded
+Message = (
+    RunBegan
+    | NodeStarted
+    | NodeYielded
+    | NodeEnded
+    | NodeTerminated
+    | NodeSuspended
+    | NodeReleased
+    | NodeRetried
+    | MailTaken
+    | RunSuspended
+    | RunAborted
+    | RunEnded
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(list[Message])

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from agentplat.engine.assembly import Assembler
+from agentplat.engine.assembly import AgentAssembler, Assembler
 from agentplat.engine.graph import Link, Node
 from agentplat.engine.pins import Route, route
+from agentplat.engine.policy import policy_of
 from agentplat.sdk.spec import BlockSpec, BlockType
 
 
@@ -28,14 +29,17 @@ class PlanNode:
     __slots__ = (
         "_routes",
         "assembler",
+        "constants",
         "id",
         "index",
         "input_name",
+        "is_agent",
         "is_output",
+        "is_review",
         "is_start",
         "linked",
         "links",
-        "metadata",
+        "policy",
         "spec",
         "static_pins",
     )
@@ -44,11 +48,18 @@ class PlanNode:
         self.index = index
         self.id = node.id
         self.spec = spec
-        self.metadata = node.metadata
+        self.policy = policy_of(spec, node.metadata)
         self.links = links
         self.linked: tuple[str, ...] = tuple(dict.fromkeys(link.sink_name for link in inbound))
         self.static_pins = tuple(dict.fromkeys(link.sink_name for link in inbound if link.is_static))
-        self.assembler = Assembler(spec, node.input_default, self.linked)
+        self.constants = node.input_default
+        self.is_agent = spec.block_type is BlockType.AGENT
+        self.is_review = spec.block_type is BlockType.HUMAN_IN_THE_LOOP
+        self.assembler = (
+            AgentAssembler(spec, node.input_default.get("inputs"), self.linked)
+            if self.is_agent
+            else Assembler(spec, node.input_default, self.linked)
+        )
         is_input = spec.block_type is BlockType.INPUT
         self.is_start = (not inbound or is_input) and spec.block_type is not BlockType.NOTE
         # The run's input that this node takes.

@@ -5,7 +5,7 @@ misses a record (Redis was away, the stream was trimmed) notices the hole in `se
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -59,7 +59,7 @@ async def publish(records: Sequence[RunRecord]) -> bool:
     return True
 
 
-async def tail() -> AsyncIterator[list[RunRecord]]:
+async def tail() -> AsyncGenerator[list[RunRecord], None]:
     """Every record from now on, in batches, over one connection. Goes on by itself when Redis was away.
 
     An empty batch says that records may have been missed.

@@ -271,6 +271,13 @@ async def runnable(user_id: str, graph_id: str, version: int | None = None) -> G
     return await load(graph_id, chosen)
 
 
+async def runnable_within(user_id: str, graph_id: str, version: int) -> GraphVersion:
+    """The version that a run of this user may start from within: its own, in the library or not."""
+    if not _could_exist(graph_id, version) or await queries.access(user_id, graph_id, version) is None:
+        raise GraphNotFound(graph_id)
+    return await load(graph_id, version)
+
+
 def _could_exist(graph_id: str, version: int | None) -> bool:
     return is_id(graph_id) and (version is None or 0 < version <= MAX_VERSION)
 

@@ -50,6 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     journal_window_ms: float = 2.0
     worker_concurrency: int = 200
     db_pool_size: int = 10
+    retention_days: int = 30
     server_processes: int = 1
     log_level: str = "INFO"
     log_format: str = "auto"
@@ -193,6 +194,7 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("journal_window_ms", ("AGENTPLAT_JOURNAL_WINDOW_MS",), _number(float, 0, 1000)),
     ("worker_concurrency", ("AGENTPLAT_WORKER_CONCURRENCY",), _number(int, 1)),
     ("db_pool_size", ("AGENTPLAT_DB_POOL",), _number(int, 2)),
+    ("retention_days", ("AGENTPLAT_RETENTION_DAYS",), _number(int, 1, 36_500)),
     ("server_processes", ("AGENTPLAT_SERVER_PROCESSES",), _number(int, 1)),
     ("log_level", ("LOG_LEVEL",), _one_of(*LOG_LEVELS)),
     ("log_format", ("LOG_FORMAT",), _one_of(*LOG_FORMATS)),

@@ -12,7 +12,7 @@ import structlog
 from agentplat.infra.settings import Settings
 
 # Chatty at INFO about things that we log ourselves, or that nobody asked for. httpx would log whole URLs.
-QUIET = ("asyncio", "httpx", "httpcore", "saq", "granian.access", "_granian")
+QUIET = ("asyncio", "httpx", "httpcore", "httpx2", "httpcore2", "granian.access", "_granian")
 
 # The default shows the variables of every frame, and among them are headers with tokens.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
@@ -56,6 +56,8 @@ def configure_logging(settings: Settings) -> None:
     root.setLevel(settings.log_level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Its worker warns at every end that its own upkeep was still asleep; jobs that fail are errors.
+    logging.getLogger("saq").setLevel(logging.ERROR)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

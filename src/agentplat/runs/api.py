@@ -1,14 +1,19 @@
 """Executions of graphs, as the AutoGPT Platform contract has them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Router, delete, get, post
+from litestar import Request, Response, Router, delete, get, post
+from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, PathParameter, QueryParameter
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, PathParameter, QueryParameter
 
 from agentplat.accounts.models import User
-from agentplat.runs import service
-from agentplat.runs.models import ExecuteBody, Run, RunMeta, RunPage, RunWithNodes
+from agentplat.infra.inbound import while_connected
+from agentplat.runs import reviewing, service
+from agentplat.runs.models import ExecuteBody, Run, RunMeta, RunPage, RunWithNodes, StartedRun
+from agentplat.runs.reviewing import Review, ReviewRequest, ReviewResponse
+from agentplat.runs.rules import wait_seconds
 
 CurrentUser = NamedDependency[User]
 GraphId = FromPath[str]
@@ -16,18 +21,60 @@ RunId = FromPath[str]
 PathVersion = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
 Page = Annotated[int, QueryParameter(ge=1, le=2**31 - 1)]
 PageSize = Annotated[int, QueryParameter(ge=1, le=100)]
+AnyRequest = Request[Any, Any, Any]
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        pattern=r"^[ -~]{1,255}$",
+        description="Any text of 1 to 255 printable ASCII characters, new for each run that is wanted. The same request"
+        " under the same key starts nothing within 24 hours, and gets the first answer again.",
+    ),
+]
+Prefer = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Prefer",
+        description="`wait=N`: answer when the run is final, but after N seconds (at most 60) in any case. (RFC 7240)",
+    ),
+]
+WAITED = ResponseHeader(
+    name="Preference-Applied",
+    documentation_only=True,
+    description="`wait=N`, where `Prefer` asked for that: the longest that the answer may have taken.",
+)
+REPLAYED = ResponseHeader(
+    name="Idempotency-Replayed",
+    documentation_only=True,
+    description="`true` where the run had been started by an earlier request under the same key.",
+)
+REUSED = ResponseSpec(
+    data_container=None, description="`Idempotency-Key` was used for another request.", generate_examples=False
+)
 
 
-@post("/graphs/{graph_id:str}/execute/{graph_version:str}", status_code=200)
+@post(
+    "/graphs/{graph_id:str}/execute/{graph_version:str}",
+    status_code=200,
+    response_headers=[WAITED, REPLAYED],
+    responses={409: REUSED},
+)
 async def execute_graph(
     graph_id: GraphId,
     graph_version: PathVersion,
     user: CurrentUser,
+    request: AnyRequest,
     data: JSONBody[ExecuteBody | None] = None,
     preset_id: FromQuery[str | None] = None,
-) -> RunMeta:
-    """Start a run. It is durable once this has answered."""
-    return await service.start(user.id, graph_id, graph_version, data or ExecuteBody(), preset_id)
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> Response[StartedRun]:
+    """Start a run. It is durable once this has answered; with `outputs` if it was waited for and is final."""
+    wait = wait_seconds(prefer)
+    order = data or ExecuteBody()
+    accepted = await service.accept(user.id, graph_id, graph_version, order, preset_id, idempotency_key)
+    run = await while_connected(request, service.outcome(accepted.run, wait)) if wait else accepted.run
+    return Response(run, headers=_applied(wait, accepted.replayed))
 
 
 @get("/executions")
@@ -44,10 +91,14 @@ async def list_graph_executions(
     return await service.page(user.id, graph_id, page, page_size)
 
 
-@get("/graphs/{graph_id:str}/executions/{graph_exec_id:str}")
-async def get_execution(graph_id: GraphId, graph_exec_id: RunId, user: CurrentUser) -> Run | RunWithNodes:
+@get("/graphs/{graph_id:str}/executions/{graph_exec_id:str}", response_headers=[WAITED])
+async def get_execution(
+    graph_id: GraphId, graph_exec_id: RunId, user: CurrentUser, request: AnyRequest, prefer: Prefer = None
+) -> Response[Run | RunWithNodes]:
     """One run with its outputs and node executions, as far as it has come."""
-    return await service.get(user.id, graph_id, graph_exec_id)
+    wait = wait_seconds(prefer)
+    asked = service.get(user.id, graph_id, graph_exec_id, wait or 0)
+    return Response(await while_connected(request, asked) if wait else await asked, headers=_applied(wait))
 
 
 @post("/graphs/{graph_id:str}/executions/{graph_exec_id:str}/stop", status_code=200)
@@ -62,6 +113,30 @@ async def delete_execution(graph_exec_id: RunId, user: CurrentUser) -> None:
     await service.delete(user.id, graph_exec_id)
 
 
+@get("/review/pending")
+async def list_reviews(user: CurrentUser, page: Page = 1, page_size: PageSize = 25) -> list[Review]:
+    """What waits for your review, newest first."""
+    return await reviewing.pending(user.id, page, page_size)
+
+
+@get("/review/execution/{graph_exec_id:str}")
+async def list_reviews_of_execution(graph_exec_id: RunId, user: CurrentUser) -> list[Review]:
+    """What waits for your review in one run, oldest first."""
+    return await reviewing.pending_of_run(user.id, graph_exec_id)
+
+
+@post("/review/action", status_code=200)
+async def decide_reviews(data: JSONBody[ReviewRequest], user: CurrentUser) -> ReviewResponse:
+    """Approve or reject what waits in one run; the run goes on once nothing of it waits any more."""
+    return await reviewing.answer(user.id, data.reviews)
+
+
+def _applied(wait: int | None, replayed: bool = False) -> dict[str, str]:
+    """What of the request's wishes took effect."""
+    headers = {} if wait is None else {WAITED.name: f"wait={wait}"}
+    return headers | {REPLAYED.name: "true"} if replayed else headers
+
+
 router = Router(
     "/api",
     route_handlers=[
@@ -71,6 +146,9 @@ router = Router(
         get_execution,
         stop_execution,
         delete_execution,
+        list_reviews,
+        list_reviews_of_execution,
+        decide_reviews,
     ],
     tags=["executions"],
 )

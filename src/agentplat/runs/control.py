@@ -3,11 +3,15 @@
 Only shortcuts: what they say is on record, and noticed by the next sweep or heartbeat where Redis lost them.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from agentplat.infra.queue import queue
 from agentplat.infra.redis import connect, redis
 from agentplat.infra.settings import get_settings
+from agentplat.infra.telemetry import get_logger
+from agentplat.runs.letters import Addressed
+
+_log = get_logger(__name__)
 
 # The name of the queue job that offers a run to a worker.
 EXECUTE = "runs.execute"
@@ -22,16 +26,30 @@ async def offer(run_id: str) -> None:
     )
 
 
-def _channel() -> str:
-    return f"{get_settings().redis_prefix}:stop"
-
-
 async def send_stop(run_id: str) -> None:
-    await redis().publish(_channel(), run_id)
+    """Tell the holder of a run that its stop was asked for."""
+    await redis().publish(_channel(), f"stop {run_id}")
 
 
-async def stops() -> AsyncIterator[str]:
-    """Ids of runs that are to be stopped. Ends with an error when Redis goes away."""
+async def send_mail(run_id: str) -> None:
+    """Tell the holder of a run that there is mail for it."""
+    await redis().publish(_channel(), f"mail {run_id}")
+
+
+async def call_for_mail(letters: Sequence[Addressed], asleep: Sequence[str]) -> None:
+    """Have runs take the mail that was just delivered to them: their holders, or whoever takes those that nobody holds.
+
+    Where Redis is away they take it with the next heartbeat, or when they are found by the next sweep.
+    """
+    try:
+        for run_id in dict.fromkeys(one.run_id for one in letters):
+            await (offer(run_id) if run_id in asleep else send_mail(run_id))
+    except Exception as error:
+        _log.warning("mail_not_announced", letters=len(letters), reason=str(error))
+
+
+async def hear() -> AsyncIterator[tuple[str, str]]:
+    """Verb ("stop", "mail") and run id of every message from now on. Ends with an error when Redis goes away."""
     settings = get_settings()
     assert settings.redis_url is not None  # the process has opened it
     client = connect(settings.redis_url)
@@ -40,6 +58,11 @@ async def stops() -> AsyncIterator[str]:
             await subscription.subscribe(_channel())
             async for message in subscription.listen():
                 if message["type"] == "message":
-                    yield message["data"].decode()
+                    verb, _, run_id = message["data"].decode().partition(" ")
+                    yield verb, run_id
     finally:
         await client.aclose()
+
+
+def _channel() -> str:
+    return f"{get_settings().redis_prefix}:control"

@@ -12,6 +12,7 @@ from datetime import timedelta
 from redis.exceptions import RedisError
 
 from agentplat.engine.compile import CompileError
+from agentplat.engine.state import Status
 from agentplat.events import service as events
 from agentplat.files import service as files
 from agentplat.infra.clock import now
@@ -19,9 +20,10 @@ from agentplat.infra.errors import AppError
 from agentplat.infra.ids import new_id
 from agentplat.infra.settings import Settings
 from agentplat.infra.telemetry import get_logger
-from agentplat.runs import control, queries
+from agentplat.runs import control, mail, queries
 from agentplat.runs.hosted import HostedRun, LeaseLost
 from agentplat.runs.journal import JournalWriter
+from agentplat.runs.letters import Addressed, SubRunEnded
 from agentplat.runs.models import RunRow
 from agentplat.runs.replay import machine_of, replay
 
@@ -55,7 +57,7 @@ class Driver:
             asyncio.create_task(_every(beat, self._renew), name="renew-leases"),
             asyncio.create_task(_every(beat, self._sweep), name="sweep"),
             asyncio.create_task(_every(3600, self._make_partitions), name="partitions"),
-            asyncio.create_task(_every(events.RETRY_SECONDS, self._hear_stops), name="hear-stops"),
+            asyncio.create_task(_every(events.RETRY_SECONDS, self._hear), name="hear"),
         ]
         return self
 
@@ -100,8 +102,8 @@ class Driver:
             machine, recorded = (await machine_of(row), 0) if row.fence == 1 else await replay(row)
             hosted = HostedRun(row, machine, recorded, self._writer, self._max_activations)
             self._hosted[row.id] = hosted
-            await hosted.drive()
-            await files.discard(row.id)
+            if await hosted.drive():
+                await files.discard(row.id)
         except LeaseLost:
             _log.warning("lease_lost", run_id=row.id, fence=row.fence)
         except queries.DATABASE_AWAY as error:
@@ -109,11 +111,17 @@ class Driver:
             _log.warning("run_set_aside", run_id=row.id, reason=str(error))
         except (AppError, CompileError) as error:
             # The graph is gone, or uses a block that this installation doesn't have any more.
-            await queries.fail(row.id, row.fence, str(error), now())
+            await self._fail(row, str(error))
         except Exception as error:
             # Trying again would meet the same defect for ever: the run ends, and says so.
             _log.exception("run_failed_unexpectedly", run_id=row.id)
-            await queries.fail(row.id, row.fence, f"internal error ({type(error).__name__})", now())
+            await self._fail(row, f"internal error ({type(error).__name__})")
+
+    async def _fail(self, row: RunRow, error: str) -> None:
+        """End a run that has no machine, and tell its parent."""
+        if await queries.fail(row.id, row.fence, error, now()) and row.parent_id and row.parent_activation:
+            letters = [Addressed(row.parent_id, SubRunEnded(row.parent_activation, Status.FAILED, 0, 0))]
+            await control.call_for_mail(letters, await mail.deliver(letters))
 
     # Upkeep
 
@@ -131,6 +139,8 @@ class Driver:
                 hosted.lose()
             elif held[run_id]:
                 hosted.stop()
+            elif hosted.expects_mail:
+                hosted.look_for_mail()
 
     async def _sweep(self) -> None:
         """Take what nobody looks after: leases that ran out, and queued runs whose job got lost (or Redis with it)."""
@@ -146,10 +156,13 @@ class Driver:
         for day in (today, today + timedelta(days=1)):
             await queries.ensure_partition(day)
 
-    async def _hear_stops(self) -> None:
-        async for run_id in control.stops():
+    async def _hear(self) -> None:
+        async for verb, run_id in control.hear():
             if hosted := self._hosted.get(run_id):
-                hosted.stop()
+                if verb == "stop":
+                    hosted.stop()
+                elif verb == "mail":
+                    hosted.look_for_mail()
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

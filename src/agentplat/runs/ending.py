@@ -11,7 +11,8 @@ from agentplat.events import service as events
 from agentplat.events.models import RunRecord
 from agentplat.infra.clock import now
 from agentplat.infra.ids import new_id
-from agentplat.runs import queries, view
+from agentplat.runs import control, mail, queries, reviews, view
+from agentplat.runs.letters import Addressed, SubRunEnded
 from agentplat.runs.models import RunRow
 from agentplat.runs.queries import Ending, Write
 from agentplat.runs.replay import replay
@@ -32,6 +33,14 @@ def ending_of(row: RunRow, machine: RunMachine) -> Ending:
         outputs=_encoder.encode(machine.outputs),
         node_executions=_encoder.encode(view.node_executions(row, machine)),
     )
+
+
+def letter_of_end(row: RunRow, machine: RunMachine) -> list[Addressed]:
+    """What a sub-run's parent is told when it is over."""
+    if row.parent_id is None or row.parent_activation is None:
+        return []
+    ended = SubRunEnded(row.parent_activation, machine.status, machine.node_count, machine.cost)
+    return [Addressed(row.parent_id, ended)]
 
 
 async def terminate(run_id: str) -> bool:
@@ -56,9 +65,14 @@ async def terminate(run_id: str) -> bool:
         fence=row.fence,
         body=encode(messages),
         ending=ending_of(row, machine),
+        letters=letter_of_end(row, machine),
     )
-    if row.id not in await queries.commit([write], owner):
+    committed = await queries.commit([write], owner)
+    if row.id not in committed.held:
         return False
+    await control.call_for_mail(write.letters, committed.asleep)
+    await reviews.close_all(row.id)
+    await mail.close_mailbox(row.id)
     await events.publish(
         [
             RunRecord(

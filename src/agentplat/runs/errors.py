@@ -1,6 +1,6 @@
 """What is refused about runs."""
 
-from agentplat.infra.errors import BadRequest, NotFound, PaymentRequired
+from agentplat.infra.errors import BadRequest, Conflict, Invalid, NotFound, PaymentRequired
 
 
 class RunNotFound(NotFound):
@@ -18,7 +18,39 @@ class NotStartable(BadRequest):
     code = "not_startable"
 
 
+class IdempotencyKeyReused(Conflict):
+    """This Idempotency-Key was used for another request."""
+
+    code = "idempotency_key_reused"
+
+
 class InsufficientBalance(PaymentRequired):
     """Insufficient balance to execute the agent. Please top up your account."""
 
     code = "insufficient_balance"
+
+
+class ReviewNotFound(NotFound):
+    """There is no such review."""
+
+    code = "review_not_found"
+
+
+class ReviewConflict(Conflict):
+    """These reviews can't be decided (any more)."""
+
+    code = "review_conflict"
+
+
+class ReviewRefused(BadRequest):
+    """This decision contradicts the review."""
+
+    code = "review_refused"
+
+
+class ReviewInvalid(Invalid):
+    """The decisions do not have the expected form."""
+
+    @classmethod
+    def at(cls, field: str, message: str) -> "ReviewInvalid":
+        return cls(detail=[{"type": "value_error", "loc": ["body", field], "msg": message}])

@@ -1,77 +1,66 @@
 """One run on this worker, from its claim to its end. The only place where a run has effects.
 
-The loop takes what has happened (outcomes of blocks, a wish to stop, the deadline), feeds it to the machine, does what
-the machine asks for, and hands the messages to the journal writer.
+The loop takes what has happened (outcomes of blocks, mail, a wish to stop, the deadline), feeds it to the machine, does
+what the machine asks for, and hands the messages to the journal writer.
 
 - Pure inline blocks run right here, one after another, in slices of a few milliseconds: no task, no waiting for the
   journal, since running them again after a crash can't be noticed.
 - Other pure blocks get a task at once.
-- Blocks with effects get a task that first waits until their start is committed.
+- Nodes with effects get a task that first waits until their start is committed.
+
+A run that has nothing to do but wait for sub-runs or people is let go: it holds no memory and no place here.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC
-from functools import partial
-from time import perf_counter, time_ns
-from typing import Any
-
-import msgspec
+from time import perf_counter
 
 from agentplat.blocks import service as blocks
-from agentplat.engine.activation import Activation, CancelNode, Command, FinishRun, StartNode
+from agentplat.engine.activation import Activation, CancelNode, Command, FinishRun, StartNode, SuspendRun
 from agentplat.engine.machine import RunMachine
 from agentplat.engine.messages import (
+    MailTaken,
     Message,
     NodeEnded,
+    NodeReleased,
     NodeStarted,
     NodeTerminated,
     NodeYielded,
     RunAborted,
     RunBegan,
     RunEnded,
+    RunSuspended,
     encode,
 )
 from agentplat.engine.state import Status
-from agentplat.infra.telemetry import get_logger
-from agentplat.integrations import service as integrations
-from agentplat.runs import view
-from agentplat.runs.ending import ending_of
+from agentplat.runs import mail, reviews, subruns, view
+from agentplat.runs.ending import ending_of, letter_of_end
 from agentplat.runs.journal import JournalWriter
+from agentplat.runs.letters import Addressed, Letter, ReviewAnswered, SubRunEnded, SubRunOutput
 from agentplat.runs.models import RunRow
+from agentplat.runs.nodes import NodeTasks, now_us
 from agentplat.runs.queries import Ending, Write
-from agentplat.sdk import BlockSpec, Context
-from agentplat.sdk.secrets import Credentials
 
 # How long inline blocks may keep the event loop before other runs get their turn.
 SLICE_SECONDS = 0.002
 # How many uncommitted journal rows a run may be ahead of the database.
 MAX_AHEAD = 16
+# How long a run that only waits for mail stays here, in case the mail comes soon.
+LINGER_SECONDS = 1.0
 INTERRUPTED = "interrupted: the worker stopped before this node's outcome was recorded"
-
-_log = get_logger(__name__)
 
 
 class LeaseLost(Exception):
     """Another worker has this run now. Everything since the last commit is void."""
 
 
-def now_us() -> int:
-    return time_ns() // 1000
-
-
 class HostedRun:
-    """A claimed run. `drive` returns when the run is final, and raises LeaseLost when it is somebody else's."""
+    """A claimed run. `drive` returns when the run is final or was let go; LeaseLost says it is somebody else's."""
 
     def __init__(
-        self,
-        row: RunRow,
-        machine: RunMachine,
-        recorded: int,
-        writer: JournalWriter,
-        max_activations: int,
+        self, row: RunRow, machine: RunMachine, recorded: int, writer: JournalWriter, max_activations: int
     ) -> None:
         self.row = row
         self._machine = machine
@@ -80,14 +69,21 @@ class HostedRun:
         self._max_activations = max_activations
         self._deadline = view.microseconds(row.deadline)
         self._run_day = row.created_at.astimezone(UTC).date()
+        self._nodes = NodeTasks(row, view.decode_request(row.request), self._post)
         self._messages: list[Message] = []
+        self._letters: list[Addressed] = []  # to the parent run
         self._inbox: deque[Message] = deque()
         self._ready: deque[Activation] = deque()
-        self._starting: list[Activation] = []  # effects whose start is not yet handed to the journal
+        self._starting: list[Activation] = []  # tasks whose start is not yet handed to the journal
+        self._orphans: list[Activation] = []  # agent nodes that ended before their sub-runs
         self._ahead: deque[asyncio.Future[bool]] = deque()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._stop_requested = row.stop_requested_at is not None
+        self._mail_due = recorded > 0
+        self._idle_at = 0  # the number of the next message when there was nothing left to do
+        self._idle_until = 0.0
+        self._suspending = False
+        self.expects_mail = False
         self._lost = False
         self._ending: Status | None = None
 
@@ -96,12 +92,18 @@ class HostedRun:
         self._stop_requested = True
         self._wake.set()
 
+    def look_for_mail(self) -> None:
+        """There may be mail. Returns at once."""
+        self._mail_due = True
+        self._wake.set()
+
     def lose(self) -> None:
         """The lease is gone: nothing may be done for this run any more."""
         self._lost = True
         self._wake.set()
 
-    async def drive(self) -> None:
+    async def drive(self) -> bool:
+        """True when the run is final, False when it was let go to wait for mail."""
         try:
             self._resume()
             while self._ending is None:
@@ -110,28 +112,30 @@ class HostedRun:
                 if self._ending is not None:
                     break
                 self._flush()
+                if self._waits_for_mail() and await self._let_go():
+                    return False
                 await self._rest()
             await self._finish()
+            return True
         finally:
-            for task in self._tasks.values():
-                task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await self._nodes.close()
 
     # The loop's parts
 
     def _resume(self) -> None:
         """Begin, or go on where the journal ends: nodes that were running are run again only if nobody can tell."""
-        if self._machine.status is Status.QUEUED:
+        interrupted = self._machine.running()
+        if self._machine.status in (Status.QUEUED, Status.REVIEW) and not self._stop_requested:
             self._record(RunBegan(now_us()))
             return
-        interrupted = self._machine.running()
         self._obey(self._machine.pending())
         for act in interrupted:
+            self.expects_mail |= act.node.is_agent
             spec = act.node.spec
             if self._machine.aborted:
                 self._record(NodeTerminated(act.number, now_us()))
             elif spec.pure or spec.repeatable:
-                self._spawn(act, None)
+                self._nodes.spawn(act, None)
             else:
                 error = blocks.failure_text(spec.name, spec.id, INTERRUPTED)
                 self._record(NodeEnded(act.number, now_us(), [], error))
@@ -142,7 +146,9 @@ class HostedRun:
             while self._inbox:
                 self._take(self._inbox.popleft())
             if self._ready:
-                self._run_inline(self._ready.popleft())
+                act = self._ready.popleft()
+                if act.status is Status.QUEUED:  # not aborted since
+                    self._record(self._nodes.run_inline(act))
             if len(self._machine.activations) > self._max_activations or perf_counter() > until:
                 return
 
@@ -152,6 +158,8 @@ class HostedRun:
             self._lost |= not await self._ahead.popleft()
         if self._ready or self._inbox:
             await asyncio.sleep(0)
+        elif self._mail_due:
+            await self._take_mail()
         else:
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, (self._deadline - now_us()) / 1e6)):
@@ -175,6 +183,11 @@ class HostedRun:
 
     # Messages and commands
 
+    def _post(self, message: Message | None) -> None:
+        if message is not None:
+            self._inbox.append(message)
+        self._wake.set()
+
     def _take(self, message: Message) -> None:
         """A message from a task. What comes after its node was ended otherwise is dropped."""
         act = self._machine.activations[message.activation - 1]  # type: ignore[union-attr]
@@ -184,137 +197,152 @@ class HostedRun:
     def _record(self, message: Message) -> None:
         commands = self._machine.feed(message)
         self._messages.append(message)
+        if type(message) is NodeEnded and self.row.parent_id is not None:
+            self._report(self._machine.activations[message.activation - 1])
         if commands:
             self._obey(commands)
+
+    def _report(self, act: Activation) -> None:
+        """Tell the parent run of an output."""
+        assert self.row.parent_id is not None
+        assert self.row.parent_activation is not None
+        if act.node.is_output and act.data is not None and (values := act.outputs.get("output")):
+            letter = SubRunOutput(self.row.parent_activation, str(act.data.get("name")), values)
+            self._letters.append(Addressed(self.row.parent_id, letter))
 
     def _obey(self, commands: list[Command]) -> None:
         for command in commands:
             if type(command) is StartNode:
-                act = command.activation
-                if act.node.spec.inline:
-                    self._ready.append(act)
-                else:
-                    self._record(NodeStarted(act.number, now_us()))
-                    self._starting.append(act)
+                self._start(command.activation)
             elif type(command) is CancelNode:
-                number = command.activation.number
-                if task := self._tasks.get(number):
-                    task.cancel()
-                self._record(NodeTerminated(number, now_us()))
+                self._cancel(command.activation)
+            elif type(command) is SuspendRun:
+                self._suspending = True
             elif type(command) is FinishRun:
                 self._ending = command.status
 
+    def _start(self, act: Activation) -> None:
+        if act.node.spec.inline and act.node.policy is None and not self._nodes.needs_review(act):
+            self._ready.append(act)
+            return
+        self.expects_mail |= act.node.is_agent or self._nodes.needs_review(act)
+        self._record(NodeStarted(act.number, now_us()))
+        self._starting.append(act)
+
+    def _cancel(self, act: Activation) -> None:
+        self._nodes.cancel(act.number)
+        if act.node.is_agent:
+            self._orphans.append(act)
+        self._record(NodeTerminated(act.number, now_us()))
+
     def _flush(self) -> None:
-        """Hand all messages to the journal as one row, and let the effects go whose start it records."""
+        """Hand all messages to the journal as one row, and let the tasks go whose start it records."""
         if not self._messages:
             return
         ticket = self._submit(None)
         self._ahead.append(ticket)
         for act in self._starting:
             if act.status is Status.RUNNING:  # not aborted since
-                self._spawn(act, None if act.node.spec.pure else ticket)
+                self._nodes.spawn(act, None if act.node.spec.pure and not self._nodes.needs_review(act) else ticket)
         self._starting.clear()
 
     def _submit(self, ending: Ending | None) -> asyncio.Future[bool]:
-        messages, self._messages = self._messages, []
-        write = Write(
+        write = self._row_of(self._messages, ending)
+        self._messages, self._letters = [], []
+        return self._writer.submit(write, self.row.user_id, self.row.graph_id)
+
+    def _row_of(self, messages: list[Message], ending: Ending | None) -> Write:
+        seq, self._next_seq = self._next_seq, self._next_seq + len(messages)
+        return Write(
             run_id=self.row.id,
             run_day=self._run_day,
-            seq=self._next_seq,
+            seq=seq,
             fence=self.row.fence,
             body=encode(messages),
             ending=ending,
+            letters=self._letters,
         )
-        self._next_seq += len(messages)
-        return self._writer.submit(write, self.row.user_id, self.row.graph_id)
 
     async def _finish(self) -> None:
         """Record the end together with what the run leaves behind, in one transaction."""
         self._record(RunEnded(now_us()))
+        self._letters += letter_of_end(self.row, self._machine)
         if not await self._submit(ending_of(self.row, self._machine)):
             raise LeaseLost
+        for act in self._orphans:
+            await subruns.stop(self.row, act)
+        await mail.close_mailbox(self.row.id)
+        if self._machine.aborted:
+            await reviews.close_all(self.row.id)
 
-    # Blocks
+    # Mail
 
-    def _run_inline(self, act: Activation) -> None:
-        if act.status is not Status.QUEUED:
-            return  # the run was aborted meanwhile
-        spec = act.node.spec
-        block = blocks.get(spec.id)
-        started = now_us()
-        assert block is not None  # the plan was compiled from the same registry
-        assert act.data is not None
-        outcome = blocks.run_inline(block(), act.data, self._context(act, {}))
-        self._record(NodeEnded(act.number, now_us(), outcome.outputs, outcome.error, started))
+    async def _take_mail(self) -> bool:
+        """Record what the letters say, and in the same journal row that they were taken."""
+        self._mail_due = False
+        letters = await mail.read(self.row.id, self._machine.mail_taken)
+        if letters:
+            self._suspending = False  # the machine says so again if it is still so afterwards
+        for number, letter in letters:
+            self._read(letter)
+            self._record(MailTaken(number, now_us()))
+        return bool(letters)
 
-    def _spawn(self, act: Activation, committed: asyncio.Future[bool] | None) -> None:
-        task = asyncio.create_task(self._run_task(act, committed), name=f"node {act.node.id}")
-        self._tasks[act.number] = task
-        task.add_done_callback(partial(self._task_done, act.number))
+    def _read(self, letter: Letter) -> None:
+        act = self._machine.activations[letter.activation - 1]
+        spec, at = act.node.spec, now_us()
+        if isinstance(letter, ReviewAnswered):
+            if act.status is Status.REVIEW:
+                self._record(_answered(act, letter, at))
+        elif act.status is not Status.RUNNING:
+            return  # it was ended otherwise
+        elif isinstance(letter, SubRunEnded):
+            stats = {"extra_steps": letter.node_count, "extra_cost": letter.cost}
+            self._record(NodeEnded(act.number, at, [], None, None, stats))
+        elif letter.name == "error":
+            self._orphans.append(act)
+            error = blocks.failure_text(spec.name, spec.id, str(letter.values[0]))
+            self._record(NodeEnded(act.number, at, [], error))
+        else:
+            self._record(NodeYielded(act.number, at, [(letter.name, value) for value in letter.values]))
 
-    def _task_done(self, number: int, _task: asyncio.Task[None]) -> None:
-        self._tasks.pop(number, None)
-        self._wake.set()
+    def _waits_for_mail(self) -> bool:
+        """Whether only a sub-run or a person can make the run go on."""
+        if self._nodes or self._ready or self._inbox or self._mail_due or self._stop_requested:
+            return False
+        return self._suspending or all(act.node.is_agent for act in self._machine.running())
 
-    async def _run_task(self, act: Activation, committed: asyncio.Future[bool] | None) -> None:
-        if committed is not None and not await asyncio.shield(committed):
-            return  # the lease is lost; the loop hears of it as well
-        spec = act.node.spec
-        # After a crash: what the first attempt has recorded is not recorded again.
-        known = sum(len(values) for values in act.outputs.values())
-        context: Context | None = None
-        error: str | None = None
-        try:
-            block = blocks.get(spec.id)
-            assert block is not None
-            assert act.data is not None
-            context = self._context(act, await self._credentials(spec, act.data))
-            async for name, value in blocks.stream(block(), act.data, context):
-                if known:
-                    known -= 1
-                else:
-                    self._post(NodeYielded(act.number, now_us(), [(name, value)]))
-        except blocks.BlockFailure as failure:
-            error = str(failure)
-        except integrations.CredentialsUnavailable as failure:
-            error = blocks.failure_text(spec.name, spec.id, str(failure))
-        except Exception as failure:
-            # A defect of ours must end this node, not leave the run waiting for it for ever.
-            _log.exception("node_failed_unexpectedly", run_id=self.row.id, node_id=act.node.id)
-            error = blocks.failure_text(spec.name, spec.id, f"internal error ({type(failure).__name__})")
-        stats = context.recorded if context is not None else None
-        self._post(NodeEnded(act.number, now_us(), [], error, None, _as_dict(stats)))
-
-    async def _credentials(self, spec: BlockSpec, data: dict[str, Any]) -> dict[str, Credentials]:
-        """The credentials that the node's input refers to. Shared by any number of nodes at once: nothing is locked."""
-        references = {field: data.get(field) for field in spec.credentials}
-        return {
-            field: await integrations.acquire(self.row.user_id, str(reference["id"]))
-            for field, reference in references.items()
-            if isinstance(reference, dict) and "id" in reference
-        }
-
-    def _post(self, message: Message) -> None:
-        self._inbox.append(message)
-        self._wake.set()
-
-    def _context(self, act: Activation, credentials: Mapping[str, Credentials]) -> Context:
-        row = self.row
-        node_exec_id = view.activation_id(row.id, act.number)
-        return blocks.context(
-            row.user_id,
-            row.id,
-            graph_id=row.graph_id,
-            graph_version=row.graph_version,
-            node_id=act.node.id,
-            node_exec_id=node_exec_id,
-            idempotency_key=node_exec_id,
-            credentials=credentials,
-        )
+    async def _let_go(self) -> bool:
+        """Give the run's place to others until there is mail. False if there is some already."""
+        while self._ahead:
+            if not await self._ahead.popleft():
+                raise LeaseLost
+        if not self._suspending:
+            if self._idle_at != self._next_seq:
+                self._idle_at, self._idle_until = self._next_seq, perf_counter() + LINGER_SECONDS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._idle_until - perf_counter())):
+                    await self._wake.wait()
+            if self._wake.is_set() or self._lost:
+                return False
+            return await mail.park(self.row.id, self.row.fence, self._machine.mail_taken)
+        if await self._take_mail():
+            return False
+        at = now_us()
+        write = self._row_of([RunSuspended(at)], None)
+        if await self._writer.suspend(write, self._machine.mail_taken, self.row.user_id, self.row.graph_id):
+            return True
+        self._next_seq -= 1
+        self._mail_due = True
+        return False
 
 
-def _as_dict(stats: Any) -> dict[str, Any] | None:
-    if stats is None:
-        return None
-    figures: dict[str, Any] = msgspec.to_builtins(stats)
-    return {name: value for name, value in figures.items() if value}
+def _answered(act: Activation, letter: ReviewAnswered, at: int) -> Message:
+    if act.node.is_review:
+        name = "approved_data" if letter.approved else "rejected_data"
+        return NodeEnded(act.number, at, [(name, letter.data), ("review_message", letter.message)])
+    if letter.approved:
+        return NodeReleased(act.number, at, letter.data if letter.edited else None)
+    spec = act.node.spec
+    message = f"Block execution rejected by reviewer: {letter.message}"
+    return NodeEnded(act.number, at, [], blocks.failure_text(spec.name, spec.id, message))

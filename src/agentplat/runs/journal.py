@@ -14,8 +14,8 @@ import asyncpg
 
 from agentplat.events.models import RunRecord
 from agentplat.infra.telemetry import get_logger
-from agentplat.runs import queries
-from agentplat.runs.queries import Write
+from agentplat.runs import control, mail, queries
+from agentplat.runs.queries import Committed, Write
 
 MAX_ROWS = 1000
 MAX_BYTES = 16 * 1024 * 1024
@@ -67,6 +67,14 @@ class JournalWriter:
         self._wake.set()
         return done
 
+    async def suspend(self, write: Write, taken: int, user_id: str, graph_id: str) -> bool:
+        """Write the row that suspends a run, unless there is mail behind number `taken`, and publish it."""
+        if not await mail.suspend(write.run_id, write.fence, taken, write.seq, write.run_day, write.body):
+            return False
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        await self._announce([_Entry(write, user_id, graph_id, done)])
+        return True
+
     async def _run(self) -> None:
         last = 0.0
         while self._entries or not self._closing:
@@ -90,7 +98,7 @@ class JournalWriter:
 
     async def _write(self, batch: list[_Entry]) -> None:
         try:
-            held = await self._commit([entry.write for entry in batch])
+            committed = await self._commit([entry.write for entry in batch])
         except Exception as error:
             if len(batch) == 1:
                 # This row can never be written. Its run must hear of it; the others must not suffer for it.
@@ -100,15 +108,21 @@ class JournalWriter:
             for entry in batch:
                 await self._write([entry])
             return
+        written = [entry for entry in batch if entry.write.run_id in committed.held]
+        await self._announce(written)
+        if letters := [letter for entry in written for letter in entry.write.letters]:
+            await control.call_for_mail(letters, committed.asleep)
+        for entry in batch:
+            _resolve(entry.done, entry.write.run_id in committed.held)
+
+    async def _announce(self, entries: list[_Entry]) -> None:
         try:
-            await self._publish([_record(entry) for entry in batch if entry.write.run_id in held])
+            await self._publish([_record(entry) for entry in entries])
         except Exception:
             # The rows are true whether or not somebody heard of them; who missed them reads the journal.
-            _log.exception("records_not_published", rows=len(batch))
-        for entry in batch:
-            _resolve(entry.done, entry.write.run_id in held)
+            _log.exception("records_not_published", rows=len(entries))
 
-    async def _commit(self, writes: list[Write]) -> set[str]:
+    async def _commit(self, writes: list[Write]) -> Committed:
         failures = 0
         while True:
             try:

@@ -7,7 +7,7 @@ copies such bytes into the answer, so a value is encoded once in its life.
 from datetime import datetime
 from typing import Any, Literal
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from agentplat.engine.state import Status
 
@@ -45,6 +45,8 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     nodes_input_masks: NodeInputs = {}
     masks: NodeInputs = {}
     skipped: list[str] = []
+    human_in_the_loop_safe_mode: bool = True
+    sensitive_action_safe_mode: bool = False
 
 
 class Stats(Struct, frozen=True, kw_only=True):
@@ -100,6 +102,19 @@ class RunMeta(Struct, frozen=True, kw_only=True):
     stats: Stats | None
 
 
+class StartedRun(RunMeta, frozen=True, kw_only=True):
+    """The contract's GraphExecutionMeta; with outputs where the answer waited for the end of the run."""
+
+    outputs: dict[str, list[Any]] | UnsetType = UNSET
+
+
+class Accepted(Struct, frozen=True, kw_only=True):
+    """A run that was started, or, if `replayed`, one that the same request has started before."""
+
+    run: StartedRun
+    replayed: bool = False
+
+
 class Run(RunMeta, frozen=True, kw_only=True):
     """The contract's GraphExecution."""
 
@@ -150,6 +165,9 @@ class RunRow(Struct, frozen=True, kw_only=True):
     stats: bytes | None
     outputs: bytes | None
     node_executions: bytes | None
+    root_id: str = ""
+    parent_activation: int | None = None
+    depth: int = 0
 
 
 class Segment(Struct, frozen=True, kw_only=True):

@@ -7,13 +7,15 @@ lost its lease can't add one more row, however late it wakes.
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 from msgspec import Struct
 
 from agentplat.engine.state import Status
 from agentplat.infra.db import db
+from agentplat.runs import mail
+from agentplat.runs.letters import Addressed
 from agentplat.runs.models import RunRow, Segment
 
 # What a statement raises while the database is away or restarting. Trying again later is all there is to do.
@@ -29,7 +31,8 @@ DATABASE_AWAY = (
 
 _COLUMNS = (
     "id, user_id, graph_id, graph_version, preset_id, parent_id, status, request, created_at, started_at, ended_at, "
-    "deadline, stop_requested_at, fence, is_shared, share_token, stats, outputs, node_executions"
+    "deadline, stop_requested_at, fence, root_id, parent_activation, depth, is_shared, share_token, stats, outputs, "
+    "node_executions"
 )
 # Lists don't show outputs and nodes, and fetching them would read them from the row's overflow storage.
 _LIST_COLUMNS = _COLUMNS.replace("outputs, node_executions", "NULL AS outputs, NULL AS node_executions")
@@ -54,14 +57,17 @@ class Write(Struct, frozen=True, kw_only=True):
     fence: int
     body: bytes
     ending: Ending | None = None
+    letters: list[Addressed] = []
 
 
-async def insert(row: RunRow, root_id: str) -> None:
+async def insert(row: RunRow) -> None:
+    """Store a run that was accepted. One that is there already stays: a sub-run's id follows from its parent."""
     await db().execute(
         """
         INSERT INTO runs (id, user_id, graph_id, graph_version, preset_id, parent_id, root_id, status, request,
-                          created_at, deadline)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                          created_at, deadline, parent_activation, depth)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        ON CONFLICT (id) DO NOTHING
         """,
         row.id,
         row.user_id,
@@ -69,22 +75,25 @@ async def insert(row: RunRow, root_id: str) -> None:
         row.graph_version,
         row.preset_id,
         row.parent_id,
-        root_id,
+        row.root_id,
         row.status,
         row.request,
         row.created_at,
         row.deadline,
+        row.parent_activation,
+        row.depth,
     )
 
 
 async def claim(run_id: str, owner: str, lease: timedelta, now: datetime) -> RunRow | None:
-    """Take the run if it waits for somebody: queued, or running under a lease that ran out."""
+    """Take the run if it waits for somebody: queued, running without a lease, or in review and to be stopped."""
     found = await db().fetchrow(
         f"""
         UPDATE runs
         SET status = 'RUNNING', started_at = COALESCE(started_at, $4), fence = fence + 1,
             lease_owner = $2, lease_until = now() + $3
-        WHERE id = $1 AND status IN ('QUEUED', 'RUNNING') AND (lease_until IS NULL OR lease_until < now())
+        WHERE id = $1 AND (lease_until IS NULL OR lease_until < now())
+            AND (status IN ('QUEUED', 'RUNNING') OR (status = 'REVIEW' AND stop_requested_at IS NOT NULL))
         RETURNING {_COLUMNS}
         """,
         run_id,
@@ -114,7 +123,7 @@ async def release(run_ids: Sequence[str], owner: str) -> None:
     """Give leases back, so that another worker needn't wait for their end."""
     await db().execute(
         """
-        UPDATE runs SET lease_until = NULL, lease_owner = NULL
+        UPDATE runs SET lease_until = now(), lease_owner = NULL
         WHERE id = ANY($1::text[]) AND lease_owner = $2 AND status = 'RUNNING'
         """,
         list(run_ids),
@@ -122,38 +131,58 @@ async def release(run_ids: Sequence[str], owner: str) -> None:
     )
 
 
-async def commit(writes: Sequence[Write], owner: str) -> set[str]:
-    """Write journal rows and endings in one statement, hence one transaction. Returns the ids of the runs still held.
+_COMMIT_CTES = """
+    WITH batch AS (
+        SELECT * FROM unnest($2::text[], $3::int[], $4::date[], $5::int[], $6::bytea[])
+            AS b (run_id, seq, run_day, fence, body)
+    ), held AS (
+        SELECT r.id FROM runs r
+        WHERE r.lease_owner = $1 AND r.status = 'RUNNING'
+            AND (r.id, r.fence) IN (SELECT run_id, fence FROM batch)
+        FOR SHARE
+    ), written AS (
+        INSERT INTO journal (run_id, seq, run_day, fence, body)
+        SELECT b.run_id, b.seq, b.run_day, b.fence, b.body FROM batch b JOIN held ON held.id = b.run_id
+        ON CONFLICT DO NOTHING
+    ), ended AS (
+        UPDATE runs r
+        SET status = e.status, ended_at = e.ended_at, stats = e.stats, outputs = e.outputs,
+            node_executions = e.node_executions, lease_owner = NULL, lease_until = NULL
+        FROM unnest($7::text[], $8::text[], $9::timestamptz[], $10::bytea[], $11::bytea[], $12::bytea[])
+            AS e (id, status, ended_at, stats, outputs, node_executions)
+        JOIN held ON held.id = e.id
+        WHERE r.id = e.id
+    )
+"""
+_COMMIT = f"{_COMMIT_CTES} SELECT id, false AS asleep FROM held"
+_COMMIT_AND_DELIVER = f"""
+    {_COMMIT_CTES}, letters AS (
+        SELECT l.run_id, l.body, l.ord
+        FROM unnest($13::text[], $14::text[], $15::bytea[]) WITH ORDINALITY AS l (sender, run_id, body, ord)
+        JOIN held ON held.id = l.sender
+    ), {mail.DELIVERY}
+    SELECT id, false AS asleep FROM held
+    UNION ALL SELECT run_id, true FROM delivered_to WHERE parked
+"""
+
+
+class Committed(NamedTuple):
+    """The runs still held, and the addressees of letters that no worker may be holding."""
+
+    held: set[str]
+    asleep: list[str]
+
+
+async def commit(writes: Sequence[Write], owner: str) -> Committed:
+    """Write journal rows, endings and letters in one statement, hence one transaction.
 
     Of a run that `owner` no longer holds under the given fence nothing is written. Rows that exist already were written
     by the same holder (a commit whose answer got lost), so meeting them again is no error.
     """
     endings = [(write.run_id, write.ending) for write in writes if write.ending is not None]
-    rows = await db().fetch(
-        """
-        WITH batch AS (
-            SELECT * FROM unnest($2::text[], $3::int[], $4::date[], $5::int[], $6::bytea[])
-                AS b (run_id, seq, run_day, fence, body)
-        ), held AS (
-            SELECT r.id FROM runs r
-            WHERE r.lease_owner = $1 AND r.status = 'RUNNING'
-                AND (r.id, r.fence) IN (SELECT run_id, fence FROM batch)
-            FOR SHARE
-        ), written AS (
-            INSERT INTO journal (run_id, seq, run_day, fence, body)
-            SELECT b.run_id, b.seq, b.run_day, b.fence, b.body FROM batch b JOIN held ON held.id = b.run_id
-            ON CONFLICT DO NOTHING
-        ), ended AS (
-            UPDATE runs r
-            SET status = e.status, ended_at = e.ended_at, stats = e.stats, outputs = e.outputs,
-                node_executions = e.node_executions, lease_owner = NULL, lease_until = NULL
-            FROM unnest($7::text[], $8::text[], $9::timestamptz[], $10::bytea[], $11::bytea[], $12::bytea[])
-                AS e (id, status, ended_at, stats, outputs, node_executions)
-            JOIN held ON held.id = e.id
-            WHERE r.id = e.id
-        )
-        SELECT id FROM held
-        """,
+    letters = [letter for write in writes for letter in write.letters]
+    senders = [write.run_id for write in writes for _ in write.letters]
+    parameters: list[Any] = [
         owner,
         [write.run_id for write in writes],
         [write.seq for write in writes],
@@ -166,8 +195,12 @@ async def commit(writes: Sequence[Write], owner: str) -> set[str]:
         [ending.stats for _, ending in endings],
         [ending.outputs for _, ending in endings],
         [ending.node_executions for _, ending in endings],
-    )
-    return {row["id"] for row in rows}
+    ]
+    if letters:
+        rows = await db().fetch(_COMMIT_AND_DELIVER, *parameters, senders, *mail.columns(letters))
+    else:
+        rows = await db().fetch(_COMMIT, *parameters)
+    return Committed({row["id"] for row in rows if not row["asleep"]}, [row["id"] for row in rows if row["asleep"]])
 
 
 async def fail(run_id: str, fence: int, error: str, now: datetime) -> bool:
@@ -215,11 +248,16 @@ async def ensure_partition(day: date) -> None:
 
 
 async def find_stranded(queued_before: datetime, limit: int) -> list[str]:
-    """Runs that nobody is looking after: leases that ran out, and queued runs whose job got lost."""
+    """Runs that nobody is looking after: leases that ran out, and queued runs whose job got lost.
+
+    A parked run waits for letters and has no lease at all; it is found when it has some, or is past its deadline.
+    """
     rows = await db().fetch(
         """
         SELECT id FROM runs
-        WHERE (status = 'RUNNING' AND (lease_until IS NULL OR lease_until < now()))
+        WHERE (status = 'RUNNING' AND lease_until < now())
+           OR (status = 'RUNNING' AND lease_until IS NULL AND (
+                deadline < now() OR NOT EXISTS (SELECT FROM mailboxes m WHERE m.run_id = runs.id AND m.parked)))
            OR (status = 'QUEUED' AND created_at < $1)
         ORDER BY created_at
         LIMIT $2
@@ -247,6 +285,15 @@ async def get(user_id: str, run_id: str, graph_id: str | None = None) -> RunRow 
 async def find(run_id: str) -> RunRow | None:
     """A run whoever owns it: for code that acts on runs, not for answers to somebody."""
     return _row(await db().fetchrow(f"SELECT {_COLUMNS} FROM runs WHERE id = $1", run_id))
+
+
+async def find_final(run_ids: Sequence[str]) -> list[str]:
+    """Those of the runs that are over."""
+    rows = await db().fetch(
+        "SELECT id FROM runs WHERE id = ANY($1::text[]) AND status IN ('COMPLETED', 'FAILED', 'TERMINATED')",
+        list(run_ids),
+    )
+    return [row["id"] for row in rows]
 
 
 async def list_of_user(user_id: str, limit: int) -> list[RunRow]:
@@ -279,22 +326,27 @@ async def page_of_graph(user_id: str, graph_id: str, offset: int, limit: int) ->
     return [RunRow(**row) for row in rows], total
 
 
-async def request_stop(user_id: str, graph_id: str, run_id: str, now: datetime) -> bool:
-    """Put the wish to stop on record. False where there is no such run, or it is already final."""
-    return bool(
-        await db().fetchval(
-            """
-            UPDATE runs SET stop_requested_at = COALESCE(stop_requested_at, $4)
-            WHERE id = $3 AND user_id = $1 AND graph_id = $2 AND NOT is_deleted
+async def request_stop(user_id: str, run_id: str, now: datetime, graph_id: str | None = None) -> list[str]:
+    """Put the wish to stop on record, for the run and all runs below it. Returns those that are not final yet."""
+    rows = await db().fetch(
+        """
+        WITH RECURSIVE tree AS (
+            SELECT id FROM runs
+            WHERE id = $2 AND user_id = $1 AND ($4::text IS NULL OR graph_id = $4) AND NOT is_deleted
                 AND status IN ('QUEUED', 'RUNNING', 'REVIEW')
-            RETURNING true
-            """,
-            user_id,
-            graph_id,
-            run_id,
-            now,
+            UNION ALL
+            SELECT r.id FROM runs r JOIN tree ON r.parent_id = tree.id
         )
+        UPDATE runs SET stop_requested_at = COALESCE(stop_requested_at, $3)
+        WHERE id IN (SELECT id FROM tree) AND status IN ('QUEUED', 'RUNNING', 'REVIEW')
+        RETURNING id
+        """,
+        user_id,
+        run_id,
+        now,
+        graph_id,
     )
+    return [row["id"] for row in rows]
 
 
 async def mark_deleted(user_id: str, run_id: str) -> bool:

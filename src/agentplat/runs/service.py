@@ -2,30 +2,25 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from agentplat.credits import service as credits
 from agentplat.engine.machine import RunMachine
-from agentplat.engine.plan import StartError
-from agentplat.engine.state import FINAL, Status
-from agentplat.events import service as events
-from agentplat.events.models import RunRecord
+from agentplat.engine.state import FINAL
 from agentplat.graphs import service as graphs
 from agentplat.infra.clock import now
 from agentplat.infra.ids import is_id, new_id
 from agentplat.infra.settings import get_settings
-from agentplat.infra.telemetry import get_logger
-from agentplat.runs import control, ending, queries, view
-from agentplat.runs.errors import InsufficientBalance, NotStartable, RunNotFound
+from agentplat.infra.uow import unit_of_work
+from agentplat.runs import acceptance, idempotency, queries, retention, stopping, view
+from agentplat.runs.errors import InsufficientBalance, RunNotFound
 from agentplat.runs.models import (
-    CredentialsMetaInput,
+    Accepted,
     ExecuteBody,
-    NodeInputs,
     Pagination,
     RunMeta,
     RunPage,
@@ -33,101 +28,123 @@ from agentplat.runs.models import (
     RunRow,
     RunWithNodes,
     Segment,
+    StartedRun,
 )
 from agentplat.runs.replay import machine_of, replay
+from agentplat.runs.waiting import hearing_ends, waiting
 
 MAX_LISTED = 250
-# How long a stop waits for the worker to say that the run has ended. The wish is on record either way.
-STOP_SECONDS = 5.0
-STOP_POLL_SECONDS = 0.02
 
 __all__ = [
+    "IN_USE",
+    "Retired",
+    "accept",
     "delete",
     "find",
     "get",
+    "hearing_ends",
     "journal",
     "list_",
     "machine_of",
     "node_members",
+    "outcome",
     "page",
+    "retire",
     "run_members",
     "start",
     "stop",
 ]
 
 _encoder = msgspec.json.Encoder()
-_log = get_logger(__name__)
+_started_runs = msgspec.json.Decoder(StartedRun)
 
 
 async def start(user_id: str, graph_id: str, version: int, body: ExecuteBody, preset_id: str | None = None) -> RunMeta:
     """Accept a run. When this returns the run is committed, and whatever happens it reaches a final status."""
+    return (await accept(user_id, graph_id, version, body, preset_id)).run
+
+
+async def accept(
+    user_id: str, graph_id: str, version: int, body: ExecuteBody, preset_id: str | None, key: str | None = None
+) -> Accepted:
+    """Start a run, at most once under an idempotency key."""
+    if key is None:
+        row = await _prepared(user_id, graph_id, version, body, preset_id)
+        await queries.insert(row)
+        await acceptance.announce(row)
+        return Accepted(run=view.started_run(row))
+    # Asked before anything is checked: what was accepted stays accepted, also when the balance is gone since.
+    fingerprint = idempotency.fingerprint(graph_id, version, preset_id, body)
+    if (known := await idempotency.find(user_id, key)) is None:
+        row = await _prepared(user_id, graph_id, version, body, preset_id)
+        response = _encoder.encode(view.started_run(row))
+        wanted = idempotency.Claim(fingerprint=fingerprint, run_id=row.id, response=response)
+        async with unit_of_work():
+            known = await idempotency.claim(user_id, key, wanted)
+            if known == wanted:
+                await queries.insert(row)
+        if known == wanted:
+            await acceptance.announce(row)
+            return Accepted(run=view.started_run(row))
+    known.check(fingerprint)
+    return Accepted(run=_started_runs.decode(known.response), replayed=True)
+
+
+async def _prepared(user_id: str, graph_id: str, version: int, body: ExecuteBody, preset_id: str | None) -> RunRow:
+    """The row of a run to be. What can't begin is refused here, before anything is stored."""
     if await credits.balance(user_id) <= 0:
         raise InsufficientBalance
     graph = await graphs.runnable(user_id, graph_id, version)
-    prepared = await graphs.prepare_run(user_id, graph, _as_objects(body.credentials_inputs), {})
-    created = now()
+    settings = await graphs.settings(user_id, graph_id)
     request = RunRequest(
         inputs=body.inputs,
         credential_inputs=body.credentials_inputs,
-        masks=prepared.masks,
-        skipped=prepared.nodes_to_skip,
+        human_in_the_loop_safe_mode=settings.human_in_the_loop_safe_mode,
+        sensitive_action_safe_mode=settings.sensitive_action_safe_mode,
     )
-    try:
-        # The machine that the worker will make: what it refuses is refused here, before anything is stored.
-        machine = RunMachine(
-            await graphs.plan(graph.id, graph.version),
-            view.microseconds(created),
-            request.inputs,
-            request.masks,
-            frozenset(request.skipped),
-        )
-    except StartError as error:
-        raise NotStartable(str(error)) from error
-    row = RunRow(
-        id=new_id(),
-        user_id=user_id,
-        graph_id=graph.id,
-        graph_version=graph.version,
-        preset_id=preset_id,
-        parent_id=None,
-        status=Status.QUEUED,
-        request=_encoder.encode(replace(request, shown=request.inputs or view.inputs_taken(machine))),
-        created_at=created,
-        started_at=None,
-        ended_at=None,
-        deadline=created + timedelta(seconds=get_settings().run_deadline_seconds),
-        stop_requested_at=None,
-        fence=0,
-        is_shared=False,
-        share_token=None,
-        stats=None,
-        outputs=None,
-        node_executions=None,
-    )
-    await queries.insert(row, root_id=row.id)
-    await _announce(row)
-    return view.stored_meta(row)
+    created = now()
+    deadline = created + timedelta(seconds=get_settings().run_deadline_seconds)
+    return await acceptance.draft(new_id(), user_id, graph, request, created, deadline, preset_id)
 
 
-async def _announce(row: RunRow) -> None:
-    """Wake a worker and the dashboards. The committed row is the truth: what fails here is made up for by the sweep."""
-    accepted = RunRecord(user_id=row.user_id, graph_id=row.graph_id, run_id=row.id, seq=0, body=b"[]")
-    try:
-        await events.publish([accepted])
-        await control.offer(row.id)
-    except Exception as error:
-        _log.warning("run_not_enqueued", run_id=row.id, reason=str(error))
+async def get(user_id: str, graph_id: str, run_id: str, wait: float = 0) -> RunWithNodes:
+    """A run with outputs and nodes, once it is final or after `wait` seconds.
 
-
-async def get(user_id: str, graph_id: str, run_id: str) -> RunWithNodes:
-    """A run with outputs and nodes. A final one is one row; one that is going on is folded from its journal."""
-    row = await queries.get(user_id, run_id, graph_id) if is_id(run_id) else None
-    if row is None:
-        raise RunNotFound(run_id)
-    if row.status in FINAL and row.node_executions is not None:
+    A final one is one row, so it doesn't need its journal, which may be gone; one that is going on is folded from it.
+    """
+    row = await _settled(user_id, graph_id, run_id, wait)
+    if row.status in FINAL:
         return view.stored_run(row)
     machine, _ = await replay(row)
     return view.live_run_with_nodes(row, machine, view.microseconds(now()))
+
+
+async def outcome(run: RunMeta, wait: float) -> StartedRun:
+    """A run that was just started, with its outputs once it is final, or as it is after `wait` seconds."""
+    return view.started_run(await _settled(run.user_id, run.graph_id, run.id, wait))
+
+
+async def _settled(user_id: str, graph_id: str, run_id: str, wait: float) -> RunRow:
+    """The run's row once it is final, or after `wait` seconds."""
+    if not is_id(run_id):
+        raise RunNotFound(run_id)
+    if not wait:
+        return await _row(user_id, graph_id, run_id)
+    with waiting().expecting(run_id) as over:
+        row = await _row(user_id, graph_id, run_id)
+        if row.status in FINAL:
+            return row
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await over.wait()
+    return await _row(user_id, graph_id, run_id)
+
+
+async def _row(user_id: str, graph_id: str, run_id: str) -> RunRow:
+    row = await queries.get(user_id, run_id, graph_id)
+    if row is None:
+        raise RunNotFound(run_id)
+    return row
 
 
 async def list_(user_id: str) -> list[RunMeta]:
@@ -147,23 +164,13 @@ async def page(user_id: str, graph_id: str, number: int, size: int) -> RunPage:
 
 
 async def stop(user_id: str, graph_id: str, run_id: str) -> RunMeta | None:
-    """End a run: at once if no worker has it, else as soon as its worker hears of it.
+    """End a run and all runs below it: at once where no worker has them, else as soon as the worker hears of it.
 
     Answers with the state after the stop; None where there is nothing (any more) to stop.
     """
-    if not is_id(run_id) or not await queries.request_stop(user_id, graph_id, run_id, now()):
+    if not is_id(run_id) or not await stopping.stop_tree(user_id, run_id, graph_id):
         return None
-    try:
-        await control.send_stop(run_id)
-    except Exception as error:
-        _log.warning("stop_not_sent", run_id=run_id, reason=str(error))
-    row = None
-    for _ in range(math.ceil(STOP_SECONDS / STOP_POLL_SECONDS)):
-        await ending.terminate(run_id)
-        row = await queries.get(user_id, run_id, graph_id)
-        if row is None or row.status in FINAL:
-            break
-        await asyncio.sleep(STOP_POLL_SECONDS)
+    row = await stopping.wait_for_end(user_id, run_id)
     return None if row is None else view.stored_meta(row)
 
 
@@ -173,16 +180,18 @@ async def delete(user_id: str, run_id: str) -> None:
         raise RunNotFound(run_id)
 
 
-def _as_objects(given: Mapping[str, CredentialsMetaInput]) -> NodeInputs:
-    objects: dict[str, dict[str, Any]] = msgspec.to_builtins(dict(given))
-    return objects
-
-
 # For event streams, which fold runs themselves
 
 
 find = queries.find
 node_members = view.node_members
+
+# For the operator
+
+
+IN_USE = retention.IN_USE
+Retired = retention.Retired
+retire = retention.retire
 
 
 async def journal(row: RunRow, from_seq: int) -> list[Segment]:

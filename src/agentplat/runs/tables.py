@@ -10,6 +10,8 @@ class Run(Table, tablename="runs"):
     graph_id = Text()
     graph_version = Integer()
     preset_id = Text(null=True, default=None)
+    parent_activation = Integer(null=True, default=None)
+    depth = Integer(default=0)
     parent_id = Text(null=True, default=None)
     root_id = Text()
     status = Text()
@@ -31,9 +33,50 @@ class Run(Table, tablename="runs"):
     shared_at = Timestamptz(null=True, default=None)
 
 
+class IdempotencyKey(Table, tablename="idempotency_keys"):
+    user_id = Text(primary_key=True)
+    key = Text()
+    fingerprint = Bytea()
+    run_id = Text()
+    response = Bytea()
+    created_at = Timestamptz()
+
+
 class Journal(Table, tablename="journal"):
     run_id = Text(primary_key=True)
     seq = Integer()
     run_day = Date()
     fence = Integer()
     body = Bytea()
+
+
+class Mailbox(Table, tablename="mailboxes"):
+    run_id = Text(primary_key=True)
+    letters = Integer(default=0)
+    parked = Boolean(default=False)
+
+
+class Mail(Table, tablename="mail"):
+    run_id = Text(primary_key=True)
+    number = Integer()
+    body = Bytea()
+
+
+class Review(Table, tablename="reviews"):
+    node_exec_id = Text(primary_key=True)
+    user_id = Text()
+    run_id = Text()
+    activation = Integer(null=True, default=None)
+    node_id = Text()
+    graph_id = Text()
+    graph_version = Integer()
+    payload = Bytea()
+    instructions = Text(null=True, default=None)
+    editable = Boolean(default=True)
+    status = Text(default="WAITING")
+    review_message = Text(null=True, default=None)
+    was_edited = Boolean(null=True, default=None)
+    processed = Boolean(default=False)
+    created_at = Timestamptz()
+    updated_at = Timestamptz(null=True, default=None)
+    reviewed_at = Timestamptz(null=True, default=None)

@@ -4,10 +4,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from agentplat.engine.activation import Activation
 from agentplat.engine.machine import RunMachine
-from agentplat.runs.models import NodeExecution, RunMeta, RunRequest, RunRow, RunWithNodes, Stats, as_stored
+from agentplat.engine.state import FINAL
+from agentplat.runs.models import (
+    NodeExecution,
+    RunMeta,
+    RunRequest,
+    RunRow,
+    RunWithNodes,
+    StartedRun,
+    Stats,
+    as_stored,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _requests = msgspec.json.Decoder(RunRequest)
@@ -70,6 +81,7 @@ def stats(machine: RunMachine, now: int) -> Stats:
     began = machine.started_at
     walltime = 0 if began is None else (machine.ended_at or now) - began
     return Stats(
+        cost=machine.cost,
         duration=walltime / 1e6,
         node_exec_time=machine.nodes_walltime / 1e6,
         node_exec_count=machine.node_count,
@@ -90,6 +102,12 @@ def inputs_taken(machine: RunMachine) -> dict[str, Any]:
 def stored_meta(row: RunRow) -> RunMeta:
     """A run from its row alone."""
     return RunMeta(**_stored(row))
+
+
+def started_run(row: RunRow) -> StartedRun:
+    """A run from its row alone, with its outputs once it is final."""
+    outputs = as_stored(row.outputs or b"{}") if row.status in FINAL else UNSET
+    return StartedRun(**_stored(row), outputs=outputs)
 
 
 def stored_run(row: RunRow) -> RunWithNodes:

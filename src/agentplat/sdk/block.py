@@ -49,6 +49,7 @@ class Block:
             start as soon as their input exists; all others only once that input is stored.
         inline: It never awaits anything that suspends, and takes microseconds. Same as `pure` unless set.
         repeatable: It may run again after a crash although it has effects. Same as `pure` unless set.
+        timeout: Seconds that one attempt may take; a node can set its own.
         static_output: Its output stays available and is used again by every execution that needs it.
         sensitive: A person may want to approve its input first.
         costs: Prices; the first entry whose filter fits the input counts.
@@ -69,6 +70,7 @@ class Block:
     pure: ClassVar[bool] = False
     inline: ClassVar[bool | None] = None
     repeatable: ClassVar[bool | None] = None
+    timeout: ClassVar[float | None] = None
 
     Input: ClassVar[type[Schema]] = Schema
     Output: ClassVar[type[Schema]] = OutputSchema
@@ -107,6 +109,7 @@ def _spec(block: type[Block]) -> BlockSpec:
         pure=block.pure,
         inline=block.pure if block.inline is None else block.inline,
         repeatable=block.pure if block.repeatable is None else block.repeatable,
+        timeout=block.timeout,
         webhook=block.webhook,
     )
 

@@ -71,7 +71,7 @@ class BlockSpec(Struct, frozen=True, kw_only=True):
     """A block as data. `inputs` and `outputs` are keyed by pin name, in declaration order.
 
     `pure`: running it again is unobservable. `inline`: it never suspends, so it may run without a task.
-    `repeatable`: it may run again after a crash even though it has effects.
+    `repeatable`: it may run again after a crash even though it has effects. `timeout`: seconds per attempt.
     """
 
     id: str
@@ -92,4 +92,5 @@ class BlockSpec(Struct, frozen=True, kw_only=True):
     pure: bool = False
     inline: bool = False
     repeatable: bool = False
+    timeout: float | None = None
     webhook: WebhookSpec | None = None

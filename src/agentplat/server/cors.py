@@ -38,7 +38,7 @@ class Cors:
             headers += [
                 (b"access-control-allow-origin", origin),
                 (b"access-control-allow-credentials", b"true"),
-                (b"access-control-expose-headers", b"X-Request-Id"),
+                (b"access-control-expose-headers", b"X-Request-Id, Idempotency-Replayed, Preference-Applied"),
             ]
         return headers
 

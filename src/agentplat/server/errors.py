@@ -105,6 +105,9 @@ def _parameter_problem(item: dict[str, Any]) -> dict[str, Any]:
     if (source, key) == ("body", "data"):
         # What is in a body was checked when it was decoded: this one was not there.
         return _problem("missing", ["body"], "The request has no body")
+    if source == ParamType.HEADER:
+        # Litestar says what the handler calls it.
+        key = key.replace("_", "-").title()
     return _problem("value_error", [source.value if isinstance(source, ParamType) else source, key], item["message"])
 
 

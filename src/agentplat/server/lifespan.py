@@ -13,6 +13,7 @@ from agentplat.infra.errors import Unavailable
 from agentplat.infra.redis import close_redis, open_redis
 from agentplat.infra.settings import get_settings
 from agentplat.realtime import service as realtime
+from agentplat.runs import service as runs
 
 HEALTH_SECONDS = 2.0
 
@@ -29,6 +30,7 @@ async def services(app: Litestar) -> AsyncIterator[None]:
         _ = await open_redis(settings)
         stack.push_async_callback(close_redis)
         await stack.enter_async_context(realtime.following())
+        _ = await stack.enter_async_context(runs.hearing_ends())
         yield
 
 

@@ -90,6 +90,9 @@ def _complete(path_item: dict[str, Any], handler: HTTPRouteHandler) -> None:
         if responses.pop("400", None) or "requestBody" in operation:
             content = {"application/json": {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}}
             responses["422"] = {"description": "The request does not have the expected form.", "content": content}
+        for status, response in responses.items():
+            if status >= "400":
+                response.setdefault("content", {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}})
         if not handler.opt.get(PUBLIC):
             operation["security"] = [{SCHEME: []}]
             responses["401"] = {"$ref": f"#/components/responses/{UNAUTHENTICATED}"}

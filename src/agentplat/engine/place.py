@@ -1,0 +1,49 @@
+"""A node's activations within one run, and how arriving values find theirs."""
+
+from collections import deque
+from typing import Any
+
+from agentplat.engine.activation import Activation
+from agentplat.engine.plan import PlanNode
+from agentplat.engine.state import Status
+
+
+class Place:
+    """A node's activations in this run."""
+
+    __slots__ = ("incomplete", "inflight", "latest", "waiting")
+
+    def __init__(self, node: PlanNode) -> None:
+        self.incomplete: dict[int, Activation] = {}
+        self.inflight: deque[Activation] = deque()
+        self.latest: Activation | None = None
+        # Per pin, in order: the activations that began without it. Entries whose activation has been queued since are
+        # dropped when they are met. One pin alone never waits.
+        self.waiting: dict[str, deque[Activation]] = (
+            {name: deque() for name in node.linked} if len(node.linked) > 1 else {}
+        )
+
+    def lacking(self, pin: str) -> Activation | None:
+        """The oldest incomplete activation without a value for `pin`. It is taken to get one."""
+        waiting = self.waiting.get(pin)
+        while waiting:
+            act = waiting.popleft()
+            if act.status is Status.INCOMPLETE:
+                return act
+        return None
+
+    def add(self, act: Activation, pin: str) -> None:
+        """An activation that began with a value for `pin`."""
+        self.incomplete[act.number] = act
+        for name, waiting in self.waiting.items():
+            if name != pin:
+                waiting.append(act)
+
+
+def filled(data: dict[str, Any], static_pins: tuple[str, ...], source: dict[str, Any] | None) -> dict[str, Any]:
+    """`data` with the static pins that it lacks taken from another activation's assembled input."""
+    missing = [name for name in static_pins if name not in data]
+    if not missing:
+        return data
+    source = source or {}
+    return {**data, **{name: source.get(name) for name in missing}}

@@ -1,0 +1,89 @@
+"""What makes a run acceptable, for runs that users start and for those that runs start."""
+
+import asyncio
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from agentplat.engine.machine import RunMachine
+from agentplat.engine.plan import StartError
+from agentplat.engine.state import Status
+from agentplat.events import service as events
+from agentplat.events.models import RunRecord
+from agentplat.graphs import service as graphs
+from agentplat.graphs.models import GraphVersion
+from agentplat.infra.telemetry import get_logger
+from agentplat.runs import control, view
+from agentplat.runs.errors import NotStartable
+from agentplat.runs.models import NodeInputs, RunRequest, RunRow
+
+# A Redis that hangs must not hold up the answer to a client whose run is stored.
+ANNOUNCE_SECONDS = 1.0
+
+_encode = msgspec.json.Encoder().encode
+_log = get_logger(__name__)
+
+
+async def draft(
+    run_id: str,
+    user_id: str,
+    graph: GraphVersion,
+    request: RunRequest,
+    created: datetime,
+    deadline: datetime,
+    preset_id: str | None = None,
+    parent: RunRow | None = None,
+    parent_activation: int | None = None,
+) -> RunRow:
+    """The row of a run that could begin. Raises NotStartable, or what is wrong with the graph's nodes.
+
+    `request` is completed with the credentials spread over the nodes and the inputs that the run begins with.
+    """
+    given: NodeInputs = msgspec.to_builtins(request.credential_inputs)
+    prepared = await graphs.prepare_run(user_id, graph, given, request.nodes_input_masks)
+    request = replace(request, masks=prepared.masks, skipped=prepared.nodes_to_skip)
+    plan = await graphs.plan(graph.id, graph.version)
+    try:
+        # The machine that the worker will make: what it refuses is refused here, before anything is stored.
+        machine = RunMachine(
+            plan, view.microseconds(created), request.inputs, request.masks, frozenset(request.skipped)
+        )
+    except StartError as error:
+        raise NotStartable(str(error)) from error
+    request = replace(request, shown=request.inputs or view.inputs_taken(machine))
+    return RunRow(
+        id=run_id,
+        user_id=user_id,
+        graph_id=graph.id,
+        graph_version=graph.version,
+        preset_id=preset_id,
+        parent_id=None if parent is None else parent.id,
+        root_id=run_id if parent is None else parent.root_id,
+        parent_activation=parent_activation,
+        depth=0 if parent is None else parent.depth + 1,
+        status=Status.QUEUED,
+        request=_encode(request),
+        created_at=created,
+        started_at=None,
+        ended_at=None,
+        deadline=deadline,
+        stop_requested_at=None,
+        fence=0,
+        is_shared=False,
+        share_token=None,
+        stats=None,
+        outputs=None,
+        node_executions=None,
+    )
+
+
+async def announce(row: RunRow) -> None:
+    """Wake a worker and the dashboards. The committed row is the truth: what fails here is made up for by the sweep."""
+    accepted = RunRecord(user_id=row.user_id, graph_id=row.graph_id, run_id=row.id, seq=0, body=b"[]")
+    try:
+        async with asyncio.timeout(ANNOUNCE_SECONDS):
+            await events.publish([accepted])
+            await control.offer(row.id)
+    except Exception as error:
+        _log.warning("run_not_enqueued", run_id=row.id, reason=str(error))

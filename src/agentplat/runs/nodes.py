@@ -1,0 +1,177 @@
+"""Executing the nodes of one run that may suspend: each in a task of its own, which reports what came of it.
+
+A node with effects first waits until its start is committed. An agent node starts its sub-run and is done: what comes
+of that arrives in the run's mail. A review opens its record and suspends the node.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from random import random
+from time import time_ns
+from typing import Any
+
+import msgspec
+
+from agentplat.blocks import service as blocks
+from agentplat.engine.activation import Activation
+from agentplat.engine.messages import Message, NodeEnded, NodeRetried, NodeSuspended, NodeYielded
+from agentplat.engine.policy import Policy
+from agentplat.infra.telemetry import get_logger
+from agentplat.integrations import service as integrations
+from agentplat.runs import reviews, subruns, view
+from agentplat.runs.models import RunRequest, RunRow
+from agentplat.sdk import BlockSpec, Context
+from agentplat.sdk.secrets import Credentials
+
+AUTO_APPROVED = "Auto-approved (user approved all future actions for this node)"
+
+ONCE = Policy()
+
+_log = get_logger(__name__)
+
+
+def now_us() -> int:
+    return time_ns() // 1000
+
+
+class NodeTasks:
+    """The tasks of one run. `post` takes their messages; it is also called, with None, when a task is over."""
+
+    def __init__(self, row: RunRow, request: RunRequest, post: Callable[[Message | None], None]) -> None:
+        self._row = row
+        self._request = request
+        self._post = post
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._tasks)
+
+    def spawn(self, act: Activation, committed: asyncio.Future[bool] | None) -> None:
+        """Execute an activation, once `committed` says that its start is on record."""
+        task = asyncio.create_task(self._run(act, committed), name=f"node {act.node.id}")
+        self._tasks[act.number] = task
+        task.add_done_callback(partial(self._done, act.number))
+
+    def cancel(self, number: int) -> None:
+        if task := self._tasks.get(number):
+            task.cancel()
+
+    async def close(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def run_inline(self, act: Activation) -> NodeEnded:
+        """Execute a block that can't suspend, here and now."""
+        block = blocks.get(act.node.spec.id)
+        started = now_us()
+        assert block is not None  # the plan was compiled from the same registry
+        assert act.data is not None
+        outcome = blocks.run_inline(block(), act.data, self._context(act, {}))
+        return NodeEnded(act.number, now_us(), outcome.outputs, outcome.error, started)
+
+    def needs_review(self, act: Activation) -> bool:
+        """Whether a person has to look at this before it goes on."""
+        if act.reviewed:
+            return False
+        if act.node.is_review:
+            return self._request.human_in_the_loop_safe_mode
+        return act.node.spec.sensitive and self._request.sensitive_action_safe_mode
+
+    def _done(self, number: int, _task: asyncio.Task[None]) -> None:
+        self._tasks.pop(number, None)
+        self._post(None)
+
+    async def _run(self, act: Activation, committed: asyncio.Future[bool] | None) -> None:
+        if committed is not None and not await asyncio.shield(committed):
+            return  # the lease is lost; the loop hears of it as well
+        spec = act.node.spec
+        stats: dict[str, Any] | None = None
+        error: str | None = None
+        try:
+            if self.needs_review(act):
+                if not await reviews.is_approved_for_good(self._row.id, act.node.id):
+                    await reviews.ask(self._row, act)
+                    self._post(NodeSuspended(act.number, now_us()))
+                    return
+                if act.node.is_review:
+                    assert act.data is not None
+                    outputs = [("approved_data", act.data.get("data")), ("review_message", AUTO_APPROVED)]
+                    self._post(NodeEnded(act.number, now_us(), outputs))
+                    return
+            if act.node.is_agent:
+                await subruns.start(self._row, self._request, act)
+                return
+            stats = await self._execute(act)
+        except blocks.BlockFailure as failure:
+            error = str(failure)
+        except (integrations.CredentialsUnavailable, subruns.NotStarted) as failure:
+            error = blocks.failure_text(spec.name, spec.id, str(failure))
+        except Exception as failure:
+            # A defect of ours must end this node, not leave the run waiting for it for ever.
+            _log.exception("node_failed_unexpectedly", run_id=self._row.id, node_id=act.node.id)
+            error = blocks.failure_text(spec.name, spec.id, f"internal error ({type(failure).__name__})")
+        self._post(NodeEnded(act.number, now_us(), [], error, None, stats))
+
+    async def _execute(self, act: Activation) -> dict[str, Any] | None:
+        """Try as often as the node's policy allows. Each attempt has the same idempotency key."""
+        policy = act.node.policy or ONCE
+        failed = act.attempts
+        while True:
+            try:
+                async with asyncio.timeout(policy.timeout):
+                    return await self._attempt(act)
+            except TimeoutError:
+                spec = act.node.spec
+                failure = blocks.BlockFailure(
+                    blocks.failure_text(spec.name, spec.id, f"timed out after {policy.timeout:g} seconds"),
+                    expected=True,
+                )
+            except blocks.BlockFailure as error:
+                failure = error
+            failed += 1
+            if failed >= policy.attempts:
+                raise failure
+            self._post(NodeRetried(act.number, now_us(), str(failure)))
+            await asyncio.sleep(policy.pause(failed, random()))
+
+    async def _attempt(self, act: Activation) -> dict[str, Any] | None:
+        spec = act.node.spec
+        # What earlier attempts have emitted is not emitted again.
+        known = sum(len(values) for values in act.outputs.values())
+        block = blocks.get(spec.id)
+        assert block is not None
+        assert act.data is not None
+        context = self._context(act, await self._credentials(spec, act.data))
+        async for name, value in blocks.stream(block(), act.data, context):
+            if known:
+                known -= 1
+            else:
+                self._post(NodeYielded(act.number, now_us(), [(name, value)]))
+        if context.recorded is None:
+            return None
+        return {name: value for name, value in msgspec.to_builtins(context.recorded).items() if value}
+
+    async def _credentials(self, spec: BlockSpec, data: dict[str, Any]) -> dict[str, Credentials]:
+        """The credentials that the node's input refers to. Shared by any number of nodes at once: nothing is locked."""
+        references = {field: data.get(field) for field in spec.credentials}
+        return {
+            field: await integrations.acquire(self._row.user_id, str(reference["id"]))
+            for field, reference in references.items()
+            if isinstance(reference, dict) and "id" in reference
+        }
+
+    def _context(self, act: Activation, credentials: dict[str, Credentials]) -> Context:
+        row = self._row
+        node_exec_id = view.activation_id(row.id, act.number)
+        return blocks.context(
+            row.user_id,
+            row.id,
+            graph_id=row.graph_id,
+            graph_version=row.graph_version,
+            node_id=act.node.id,
+            node_exec_id=node_exec_id,
+            idempotency_key=node_exec_id,
+            credentials=credentials,
+        )

@@ -1,0 +1,196 @@
+"""Reviews: what waits for a person, and what the person said.
+
+A review is opened by the run's worker after the node's start is on record, under the node execution's id, so opening it
+again after a crash finds it open. The answer and the letter that brings it to the run are one transaction.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from agentplat.engine.activation import Activation
+from agentplat.infra.clock import now
+from agentplat.infra.db import db
+from agentplat.runs import mail, view
+from agentplat.runs.models import RunRow
+
+STOPPED = "Execution was stopped by user"
+
+_encode = msgspec.json.Encoder().encode
+_COLUMNS = (
+    "node_exec_id, user_id, run_id, activation, node_id, graph_id, graph_version, payload, instructions, editable, "
+    "status, review_message, was_edited, processed, created_at, updated_at, reviewed_at"
+)
+
+
+class ReviewRow(Struct, frozen=True, kw_only=True):
+    """A review as stored; `payload` is JSON."""
+
+    node_exec_id: str
+    user_id: str
+    run_id: str
+    activation: int | None
+    node_id: str
+    graph_id: str
+    graph_version: int
+    payload: bytes
+    instructions: str | None
+    editable: bool
+    status: Literal["WAITING", "APPROVED", "REJECTED"]
+    review_message: str | None
+    was_edited: bool | None
+    processed: bool
+    created_at: datetime
+    updated_at: datetime | None
+    reviewed_at: datetime | None
+
+
+def auto_approval_key(run_id: str, node_id: str) -> str:
+    return f"auto_approve_{run_id}_{node_id}"
+
+
+async def ask(row: RunRow, act: Activation) -> None:
+    """Open the review of an activation, unless it is open already."""
+    assert act.data is not None
+    if act.node.is_review:
+        payload, instructions = act.data.get("data"), str(act.data.get("name", ""))
+        editable = bool(act.data.get("editable", True))
+    else:
+        payload, instructions, editable = act.data, act.node.spec.name, True
+    await mail.open_mailbox(row.id)
+    await db().execute(
+        """
+        INSERT INTO reviews (node_exec_id, user_id, run_id, activation, node_id, graph_id, graph_version, payload,
+                             instructions, editable, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        ON CONFLICT (node_exec_id) DO NOTHING
+        """,
+        view.activation_id(row.id, act.number),
+        row.user_id,
+        row.id,
+        act.number,
+        act.node.id,
+        row.graph_id,
+        row.graph_version,
+        _encode(payload),
+        instructions,
+        editable,
+        now(),
+    )
+
+
+async def is_approved_for_good(run_id: str, node_id: str) -> bool:
+    """Whether the user has approved all further executions of the node in this run."""
+    return bool(
+        await db().fetchval(
+            "SELECT true FROM reviews WHERE node_exec_id = $1 AND status = 'APPROVED'",
+            auto_approval_key(run_id, node_id),
+        )
+    )
+
+
+async def pending(user_id: str, offset: int, limit: int) -> list[ReviewRow]:
+    """What waits for the user, newest first."""
+    rows = await db().fetch(
+        f"SELECT {_COLUMNS} FROM reviews WHERE user_id = $1 AND status = 'WAITING' "
+        "ORDER BY created_at DESC, node_exec_id OFFSET $2 LIMIT $3",
+        user_id,
+        offset,
+        limit,
+    )
+    return [ReviewRow(**row) for row in rows]
+
+
+async def pending_of_run(user_id: str, run_id: str) -> list[ReviewRow]:
+    """What waits in one run, oldest first."""
+    rows = await db().fetch(
+        f"SELECT {_COLUMNS} FROM reviews WHERE user_id = $1 AND run_id = $2 AND status = 'WAITING' "
+        "ORDER BY created_at, activation",
+        user_id,
+        run_id,
+    )
+    return [ReviewRow(**row) for row in rows]
+
+
+async def status_of_run(user_id: str, run_id: str) -> str | None:
+    found: str | None = await db().fetchval(
+        "SELECT status FROM runs WHERE id = $1 AND user_id = $2 AND NOT is_deleted", run_id, user_id
+    )
+    return found
+
+
+async def lock(user_id: str, node_exec_ids: Sequence[str]) -> list[ReviewRow]:
+    """The user's reviews of these ids, kept from other reviewers until the transaction ends."""
+    rows = await db().fetch(
+        f"SELECT {_COLUMNS} FROM reviews WHERE user_id = $1 AND node_exec_id = ANY($2::text[]) "
+        "ORDER BY node_exec_id FOR UPDATE",
+        user_id,
+        list(node_exec_ids),
+    )
+    return [ReviewRow(**row) for row in rows]
+
+
+async def decide(node_exec_id: str, approved: bool, payload: bytes, message: str | None, edited: bool) -> None:
+    await db().execute(
+        """
+        UPDATE reviews SET status = $2, payload = $3, review_message = $4, was_edited = $5, processed = true,
+            updated_at = $6, reviewed_at = $6
+        WHERE node_exec_id = $1
+        """,
+        node_exec_id,
+        "APPROVED" if approved else "REJECTED",
+        payload,
+        message,
+        edited,
+        now(),
+    )
+
+
+async def approve_for_good(review: ReviewRow) -> None:
+    """Remember that all further executions of this node in this run are approved."""
+    await db().execute(
+        """
+        INSERT INTO reviews (node_exec_id, user_id, run_id, node_id, graph_id, graph_version, payload, editable,
+                             status, processed, created_at, reviewed_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, false, 'APPROVED', true, $8, $8)
+        ON CONFLICT (node_exec_id) DO NOTHING
+        """,
+        auto_approval_key(review.run_id, review.node_id),
+        review.user_id,
+        review.run_id,
+        review.node_id,
+        review.graph_id,
+        review.graph_version,
+        review.payload,
+        now(),
+    )
+
+
+async def wake_run(run_id: str) -> bool:
+    """Queue a suspended run again, if nothing of it waits for a person any more."""
+    return bool(
+        await db().fetchval(
+            """
+            UPDATE runs SET status = 'QUEUED' WHERE id = $1 AND status = 'REVIEW'
+                AND NOT EXISTS (SELECT FROM reviews WHERE run_id = $1 AND status = 'WAITING')
+            RETURNING true
+            """,
+            run_id,
+        )
+    )
+
+
+async def close_all(run_id: str) -> None:
+    """Reject what still waits in a run that was stopped."""
+    await db().execute(
+        """
+        UPDATE reviews SET status = 'REJECTED', processed = true, review_message = $2, updated_at = $3, reviewed_at = $3
+        WHERE run_id = $1 AND status = 'WAITING'
+        """,
+        run_id,
+        STOPPED,
+        now(),
+    )

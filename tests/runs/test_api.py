@@ -1,0 +1,146 @@
+"""Starting and waiting as clients do it: over HTTP, at the real server."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.support.client import User
+from tests.support.drawing import INPUT, OUTPUT, SLOW, draw
+
+
+@pytest.fixture
+async def user(base_url: str, make_token: Callable[..., str]) -> AsyncIterator[User]:
+    async with User(base_url, make_token(f"waiter-{uuid4()}")) as one:
+        yield one
+
+
+ECHO = draw(
+    {"in": (INPUT, {"name": "said", "value": "hello"}), "out": (OUTPUT, {"name": "heard"})}, "in.result -> out.value"
+)
+
+
+def slow(seconds: float) -> Any:
+    return draw({"s": (SLOW, {"v": 7, "delay": seconds}), "out": (OUTPUT, {"name": "o"})}, "s.out -> out.value")
+
+
+def path(graph: dict[str, Any]) -> str:
+    return f"/api/graphs/{graph['id']}/execute/{graph['version']}"
+
+
+async def execute(user: User, graph: dict[str, Any], **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await user.http.post(path(graph), json={}, headers=named)
+
+
+async def ask(user: User, run: dict[str, Any], prefer: str) -> httpx.Response:
+    return await user.http.get(f"/api/graphs/{run['graph_id']}/executions/{run['id']}", headers={"Prefer": prefer})
+
+
+async def test_one_request_starts_a_run_and_has_its_outputs(user: User) -> None:
+    graph, _ = await user.create(ECHO)
+    answer = await execute(user, graph, Prefer="wait=30")
+    assert (answer.status_code, answer.headers["preference-applied"]) == (200, "wait=30")
+    run = answer.json()
+    assert (run["status"], run["outputs"]) == ("COMPLETED", {"heard": ["hello"]})
+    assert run["stats"]["node_exec_count"] == 2
+    assert "node_executions" not in run
+
+
+async def test_a_short_run_is_answered_as_soon_as_it_is_over(user: User) -> None:
+    graph, _ = await user.create(ECHO)
+    took = []
+    for _ in range(30):
+        began = time.perf_counter()
+        answer = await execute(user, graph, Prefer="wait=30")
+        took.append(time.perf_counter() - began)
+        assert answer.json()["status"] == "COMPLETED"
+    assert statistics.median(took) < 0.25
+
+
+async def test_a_run_that_takes_longer_is_answered_as_it_stands(user: User) -> None:
+    graph, _ = await user.create(slow(2))
+    began = time.perf_counter()
+    answer = await execute(user, graph, Prefer="wait=1")
+    assert 1 <= time.perf_counter() - began < 1.9
+    assert (answer.status_code, answer.headers["preference-applied"]) == (200, "wait=1")
+    run = answer.json()
+    assert run["status"] == "RUNNING"
+    assert "outputs" not in run
+    seen = await ask(user, run, "wait=30")
+    assert seen.headers["preference-applied"] == "wait=30"
+    assert (seen.json()["status"], seen.json()["outputs"]) == ("COMPLETED", {"o": [7]})
+    assert len(seen.json()["node_executions"]) == 2
+    assert time.perf_counter() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("prefer", "applied"),
+    [("wait=600", "wait=60"), ("wait=0", "wait=0"), ("wait=soon", None), ("return=minimal", None)],
+)
+async def test_what_was_applied_is_said(user: User, prefer: str, applied: str | None) -> None:
+    graph, _ = await user.create(ECHO)
+    answer = await execute(user, graph, Prefer=prefer)
+    assert answer.headers.get("preference-applied") == applied
+    assert ("outputs" in answer.json()) == (applied == "wait=60")
+    assert (await ask(user, answer.json(), prefer)).headers.get("preference-applied") == applied
+
+
+async def test_waiting_for_what_is_not_there(user: User) -> None:
+    graph, _ = await user.create(ECHO)
+    nothing = await ask(user, {"graph_id": graph["id"], "id": str(uuid4())}, "wait=30")
+    assert (nothing.status_code, nothing.json()["code"]) == (404, "run_not_found")
+
+
+async def test_who_asks_again_under_its_key_gets_the_outcome(user: User) -> None:
+    """As after a connection that was cut while waiting."""
+    graph, _ = await user.create(slow(0.5))
+    key = str(uuid4())
+    first = await execute(user, graph, Idempotency_Key=key)
+    again = await execute(user, graph, Idempotency_Key=key, Prefer="wait=30")
+    assert (again.headers["idempotency-replayed"], again.headers["preference-applied"]) == ("true", "wait=30")
+    assert again.json()["id"] == first.json()["id"]
+    assert (again.json()["status"], again.json()["outputs"]) == ("COMPLETED", {"o": [7]})
+    # What is on record is the first answer.
+    assert (await execute(user, graph, Idempotency_Key=key)).content == first.content
+
+
+async def test_twenty_at_once_under_one_key_are_one_run(user: User) -> None:
+    graph, _ = await user.create(ECHO)
+    key = str(uuid4())
+    answers = await asyncio.gather(*(execute(user, graph, Idempotency_Key=key, Prefer="wait=30") for _ in range(20)))
+    assert {answer.json()["status"] for answer in answers} == {"COMPLETED"}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
+    listed = await user.http.get(f"/api/graphs/{graph['id']}/executions")
+    assert listed.json()["pagination"]["total_items"] == 1
+
+
+async def test_two_hundred_wait_at_once(user: User) -> None:
+    graph, _ = await user.create(slow(1))
+    run = (await execute(user, graph)).json()
+    async with httpx.AsyncClient(
+        base_url=user.url, headers=user.http.headers, timeout=60, limits=httpx.Limits(max_connections=None)
+    ) as http:
+        user.http, own = http, user.http
+        began = time.perf_counter()
+        answers = await asyncio.gather(*(ask(user, run, "wait=30") for _ in range(200)))
+        user.http = own
+    assert {answer.json()["status"] for answer in answers} == {"COMPLETED"}
+    assert time.perf_counter() - began < 20
+
+
+async def test_clients_that_leave_do_no_harm(user: User) -> None:
+    graph, _ = await user.create(slow(1))
+    run = (await execute(user, graph)).json()
+    for _ in range(20):
+        with pytest.raises(httpx.ReadTimeout):
+            await user.http.get(
+                f"/api/graphs/{graph['id']}/executions/{run['id']}", headers={"Prefer": "wait=30"}, timeout=0.01
+            )
+    assert (await ask(user, run, "wait=30")).json()["status"] == "COMPLETED"

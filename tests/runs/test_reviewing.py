@@ -1,0 +1,267 @@
+"""Reviews: A27, edits, auto-approval, sensitive blocks, several reviewers at once, stops."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from agentplat.graphs import service as graphs
+from agentplat.graphs.models import GraphModel, GraphSettingsPatch
+from agentplat.infra.db import Database
+from agentplat.infra.errors import AppError
+from agentplat.infra.settings import Settings
+from agentplat.runs import reviewing, service
+from agentplat.runs.driver import Driver
+from agentplat.runs.models import RunMeta
+from agentplat.runs.reviewing import Review, ReviewItem
+from tests.support.drawing import PRINT, REVIEW, SLOW, STEP, STORE, Drawing, draw
+from tests.support.hosting import final, outcomes, reaching
+from tests.support.world import ANN, save, start
+
+A27 = draw(
+    {
+        "a": (STORE, {"input": "draft"}),
+        "h": (REVIEW, {"name": "Draft"}),
+        "ok": (STORE, {}),
+        "rej": (STORE, {}),
+        "other": (STORE, {"input": 9}),
+    },
+    "a.output -> h.data",
+    "h.approved_data -> ok.input",
+    "h.rejected_data -> rej.input",
+)
+
+
+@pytest.fixture
+async def driver(db: Database, redis: Redis, settings: Settings) -> AsyncIterator[Driver]:
+    async with Driver(settings) as one:
+        yield one
+
+
+async def in_review(driver: Driver, drawing: Drawing) -> tuple[GraphModel, RunMeta, list[dict[str, Any]]]:
+    """A run that waits for a person, and what waits."""
+    graph = await save(drawing)
+    run = await start(graph)
+    await driver.accept(run.id)
+    await reaching(run, "REVIEW")
+    return graph, run, await waiting(run)
+
+
+async def waiting(run: RunMeta) -> list[dict[str, Any]]:
+    return as_sent(await reviewing.pending_of_run(ANN.id, run.id))
+
+
+def as_sent(found: list[Review]) -> list[dict[str, Any]]:
+    sent: list[dict[str, Any]] = msgspec.json.decode(msgspec.json.encode(found))
+    return sent
+
+
+async def answer(review: dict[str, Any], approved: bool = True, **more: Any) -> reviewing.ReviewResponse:
+    item = ReviewItem(node_exec_id=review["node_exec_id"], approved=approved, **more)
+    return await reviewing.answer(ANN.id, [item])
+
+
+async def finished(driver: Driver, run: RunMeta) -> dict[str, Any]:
+    await driver.accept(run.id)
+    return await final(run)
+
+
+async def test_the_first_pass_parks_the_run(driver: Driver, db: Database) -> None:
+    graph, run, (review,) = await in_review(driver, A27)
+    assert (review["payload"], review["instructions"], review["status"]) == ("draft", "Draft", "WAITING")
+    seen = await reaching(run, "REVIEW")
+    assert seen["stats"]["node_exec_count"] == 3
+    assert seen["ended_at"] is None
+    assert outcomes(seen, graph)["h"] == [("REVIEW", {})]
+    assert run.id not in driver._hosted
+    assert await db.fetchval("SELECT lease_until IS NULL FROM runs WHERE id = $1", run.id)
+    assert [one["node_exec_id"] for one in as_sent(await reviewing.pending(ANN.id, 1, 25))] == [review["node_exec_id"]]
+
+
+@pytest.mark.parametrize(
+    ("approved", "pin", "message"),
+    [
+        (True, "approved_data", "Execution approved by reviewer"),
+        (False, "rejected_data", "Execution rejected by reviewer"),
+    ],
+)
+async def test_the_answer_resumes_the_run(driver: Driver, approved: bool, pin: str, message: str) -> None:
+    graph, run, (review,) = await in_review(driver, A27)
+    response = await answer(review, approved)
+    assert (response.approved_count, response.rejected_count) == (int(approved), int(not approved))
+    seen = await finished(driver, run)
+    assert seen["status"] == "COMPLETED"
+    done = outcomes(seen, graph)
+    assert done["h"] == [("COMPLETED", {pin: ["draft"], "review_message": [message]})]
+    assert ("ok" in done, "rej" in done) == (approved, not approved)
+    assert seen["stats"]["node_exec_count"] == 5
+    assert await waiting(run) == []
+
+
+async def test_edits_and_messages_reach_the_run(driver: Driver) -> None:
+    graph, run, (review,) = await in_review(driver, A27)
+    await answer(review, message="  better so  ", reviewed_data={"text": "final"})
+    done = outcomes(await finished(driver, run), graph)
+    assert done["h"] == [("COMPLETED", {"approved_data": [{"text": "final"}], "review_message": ["better so"]})]
+
+
+async def test_what_is_not_editable_stays(driver: Driver) -> None:
+    drawing = draw({"a": (STORE, {"input": 1}), "h": (REVIEW, {"name": "n", "editable": False})}, "a.output -> h.data")
+    _, _, (review,) = await in_review(driver, drawing)
+    with pytest.raises(AppError, match="not editable"):
+        await answer(review, reviewed_data=2)
+    assert (await answer(review, reviewed_data=1)).approved_count == 1
+
+
+async def test_without_safe_mode_nobody_is_asked(driver: Driver) -> None:
+    graph = await save(A27)
+    await graphs.change_settings(ANN, graph.id, GraphSettingsPatch(human_in_the_loop_safe_mode=False))
+    run = await start(graph)
+    await driver.accept(run.id)
+    done = outcomes(await final(run), graph)
+    message = "Auto-approved (safe mode disabled)"
+    assert done["h"] == [("COMPLETED", {"approved_data": ["draft"], "review_message": [message]})]
+
+
+async def test_one_approval_may_stand_for_all_of_a_node(driver: Driver) -> None:
+    """The second review of the node comes up after the first was approved for good, and asks nobody."""
+    drawing = draw(
+        {"a": (STORE, {"input": "x"}), "h": (REVIEW, {"name": "n"})}, "a.output -> h.data", "h.approved_data -> h.data"
+    )
+    graph = await save(drawing)
+    run = await start(graph)
+    await driver.accept(run.id)
+    await reaching(run, "REVIEW")
+    (review,) = await waiting(run)
+    # The approved value goes round into the same node, which would ask for ever.
+    await answer(review, auto_approve_future=True, reviewed_data="ignored")
+    await driver.accept(run.id)
+    async with asyncio.timeout(10):
+        while len(outcomes(seen := await reaching(run, "RUNNING", "REVIEW"), graph)["h"]) < 5:
+            await asyncio.sleep(0.02)
+    first, second, *_ = outcomes(seen, graph)["h"]
+    assert first == ("COMPLETED", {"approved_data": ["x"], "review_message": ["Execution approved by reviewer"]})
+    assert second[1]["review_message"] == ["Auto-approved (user approved all future actions for this node)"]
+    await service.stop(ANN.id, graph.id, run.id)
+
+
+@pytest.mark.parametrize("approved", [True, False])
+async def test_sensitive_blocks_ask_before_they_act(driver: Driver, approved: bool) -> None:
+    graph = await save(draw({"p": (PRINT, {"text": "secret"}), "s": (STORE, {})}, "p.output -> s.input"))
+    await graphs.change_settings(ANN, graph.id, GraphSettingsPatch(sensitive_action_safe_mode=True))
+    run = await start(graph)
+    await driver.accept(run.id)
+    await reaching(run, "REVIEW")
+    (review,) = await waiting(run)
+    assert review["payload"] == {"text": "secret"}
+    await answer(review, approved, reviewed_data={"text": "harmless"} if approved else None)
+    seen = await finished(driver, run)
+    done = outcomes(seen, graph)
+    if approved:
+        assert done["p"] == [("COMPLETED", {"output": ["harmless"], "status": ["printed"]})]
+        assert done["s"] == [("COMPLETED", {"output": ["harmless"]})]
+    else:
+        ((status, output),) = done["p"]
+        assert status == "FAILED"
+        assert "Block execution rejected by reviewer: Execution rejected by reviewer" in output["error"][0]
+
+
+async def test_the_run_goes_on_with_the_last_answer(driver: Driver) -> None:
+    drawing = draw(
+        {"st": (STEP, {"items": [1, 2, 3]}), "h": (REVIEW, {"name": "n"}), "s": (STORE, {})},
+        "st.item -> h.data",
+        "h.approved_data -> s.input",
+    )
+    graph, run, three = await in_review(driver, drawing)
+    by_payload = {review["payload"]: review for review in three}
+    await answer(by_payload[3])
+    await answer(by_payload[1])
+    assert (await reaching(run, "REVIEW"))["status"] == "REVIEW"
+    await answer(by_payload[2], approved=False)
+    seen = await finished(driver, run)
+    values = [output["output"] for _, output in outcomes(seen, graph)["s"]]
+    assert sorted(values) == [[1], [3]]
+
+
+async def test_of_reviewers_at_once_one_decides(driver: Driver) -> None:
+    graph, run, (review,) = await in_review(driver, A27)
+    answers = await asyncio.gather(
+        *(answer(review, approved=number % 2 == 0) for number in range(10)), return_exceptions=True
+    )
+    refused = [one for one in answers if isinstance(one, AppError)]
+    assert len(refused) == 5
+    assert all("already" in str(one) for one in refused)
+    seen = await finished(driver, run)
+    assert len(outcomes(seen, graph)["h"]) == 1
+
+
+async def test_a_review_can_be_answered_while_other_branches_go_on(driver: Driver) -> None:
+    drawing = draw(
+        {
+            "a": (STORE, {"input": 1}),
+            "h": (REVIEW, {"name": "n"}),
+            "s": (STORE, {}),
+            "w": (SLOW, {"v": 1, "delay": 1.0}),
+        },
+        "a.output -> h.data",
+        "h.approved_data -> s.input",
+    )
+    graph = await save(drawing)
+    run = await start(graph)
+    await driver.accept(run.id)
+    async with asyncio.timeout(5):
+        while not (found := await waiting(run)):
+            await asyncio.sleep(0.01)
+    await answer(found[0])
+    seen = await final(run)
+    done = outcomes(seen, graph)
+    assert done["s"] == [("COMPLETED", {"output": [1]})]
+    assert done["w"] == [("COMPLETED", {"out": [1]})]
+
+
+async def test_a_stop_rejects_what_waits(driver: Driver) -> None:
+    graph, run, (review,) = await in_review(driver, A27)
+    stopped = await service.stop(ANN.id, graph.id, run.id)
+    assert stopped is not None
+    assert stopped.status == "TERMINATED"
+    assert await waiting(run) == []
+    with pytest.raises(AppError, match="does not wait"):
+        await answer(review)
+
+
+@pytest.mark.parametrize(
+    ("items", "status"),
+    [
+        ([], 422),
+        ([ReviewItem(node_exec_id="x", approved=True)] * 2, 422),
+        ([ReviewItem(node_exec_id="x", approved=True, reviewed_data="y" * 1_000_001)], 422),
+        ([ReviewItem(node_exec_id="x", approved=True)], 404),
+    ],
+)
+async def test_bad_decisions_are_refused(db: Database, items: list[ReviewItem], status: int) -> None:
+    with pytest.raises(AppError) as refused:
+        await reviewing.answer(ANN.id, items)
+    assert refused.value.status == status
+
+
+async def test_nesting_is_limited(db: Database) -> None:
+    deep: Any = 1
+    for _ in range(11):
+        deep = [deep]
+    with pytest.raises(AppError) as refused:
+        await reviewing.answer(ANN.id, [ReviewItem(node_exec_id="x", approved=True, reviewed_data=deep)])
+    assert refused.value.status == 422
+
+
+async def test_foreign_reviews_are_not_seen(driver: Driver) -> None:
+    _, run, (review,) = await in_review(driver, A27)
+    assert await reviewing.pending("bob", 1, 25) == []
+    with pytest.raises(AppError) as refused:
+        await reviewing.pending_of_run("bob", run.id)
+    assert refused.value.status == 404
+    with pytest.raises(AppError) as refused:
+        await reviewing.answer("bob", [ReviewItem(node_exec_id=review["node_exec_id"], approved=True)])
+    assert refused.value.status == 404
