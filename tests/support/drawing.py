@@ -27,6 +27,7 @@ SLOW = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a04"
 EFFECT = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a15"
 REPEATABLE = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a16"
 FLAKY = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a18"
+PAID = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a19"
 SPILL = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a17"
 
 

@@ -15,6 +15,7 @@ class Activation:
     __slots__ = (
         "added_at",
         "attempts",
+        "cost",
         "data",
         "ended_at",
         "node",
@@ -38,6 +39,7 @@ class Activation:
         self.outputs: dict[str, list[Any]] = {}
         self.unrouted: Outputs = []
         self.stats: dict[str, Any] | None = None
+        self.cost = 0
         self.attempts = 0  # that failed and were followed by another one
         self.reviewed = False  # a person has let it run
         self.added_at = at

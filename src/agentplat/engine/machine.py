@@ -120,7 +120,10 @@ class RunMachine:
         self._commands = self._starts()
 
     def _node_started(self, message: NodeStarted) -> None:
-        self._begin(self._activation(message.activation, Status.QUEUED), message.at)
+        act = self._activation(message.activation, Status.QUEUED)
+        act.cost = message.cost
+        self.cost += message.cost
+        self._begin(act, message.at)
 
     def _node_yielded(self, message: NodeYielded) -> None:
         act = self._activation(message.activation, Status.RUNNING)
@@ -200,8 +203,13 @@ class RunMachine:
     def _run_aborted(self, message: RunAborted) -> None:
         if self.status in FINAL or self.aborted:
             raise IllegalTransition(f"a run that is {self.status} can't be aborted")
+        if message.activation is not None:
+            self._refuse(self._activation(message.activation, Status.QUEUED), message)
         self.aborted = True
         self.error = message.error
+        if self.status is Status.QUEUED and message.error is not None:
+            self._active = 0  # it never began: what waits to start goes on showing that
+            return
         target = Status.TERMINATED if message.error is None else Status.FAILED
         for act in self.activations:
             if act.status is Status.QUEUED or act.status is Status.REVIEW:
@@ -212,6 +220,12 @@ class RunMachine:
                     self.observer.node_changed(act)
             elif act.status is Status.RUNNING:
                 self._commands.append(CancelNode(act))
+
+    def _refuse(self, act: Activation, message: RunAborted) -> None:
+        act.status = Status.FAILED
+        act.outputs["error"] = [message.error]
+        self.error_count += 1
+        self._close(act, message.at, ended=True)
 
     def _run_ended(self, message: RunEnded) -> None:
         if self._active or self._waiting:

@@ -21,10 +21,14 @@ class RunBegan(Struct, frozen=True, array_like=True, tag="began", gc=False):
 
 
 class NodeStarted(Struct, frozen=True, array_like=True, tag="started", gc=False):
-    """An activation began that may suspend or has effects. Those that can't are recorded by their end alone."""
+    """An activation began that may suspend or has effects. Those that can't are recorded by their end alone.
+
+    `cost` are the credits that were paid for it, in the transaction that wrote this.
+    """
 
     activation: int
     at: int
+    cost: int = 0
 
 
 class NodeYielded(Struct, frozen=True, array_like=True, tag="yielded"):
@@ -93,10 +97,14 @@ class RunSuspended(Struct, frozen=True, array_like=True, tag="paused", gc=False)
 
 
 class RunAborted(Struct, frozen=True, array_like=True, tag="aborted", gc=False):
-    """No further activation may start: the run was stopped, or (`error`) hit a limit."""
+    """No further activation may start: the run was stopped, or (`error`) hit a limit.
+
+    `activation` is the one that hit it: it fails with the error, which is not routed.
+    """
 
     at: int
     error: str | None = None
+    activation: int | None = None
 
 
 class RunEnded(Struct, frozen=True, array_like=True, tag="finished", gc=False):

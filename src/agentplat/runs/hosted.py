@@ -18,6 +18,8 @@ from datetime import UTC
 from time import perf_counter
 
 from agentplat.blocks import service as blocks
+from agentplat.credits import service as credits
+from agentplat.credits.errors import InsufficientBalance
 from agentplat.engine.activation import Activation, CancelNode, Command, FinishRun, StartNode, SuspendRun
 from agentplat.engine.machine import RunMachine
 from agentplat.engine.messages import (
@@ -36,6 +38,7 @@ from agentplat.engine.messages import (
 )
 from agentplat.engine.state import Status
 from agentplat.runs import mail, reviews, subruns, view
+from agentplat.runs.charging import ChargedStart
 from agentplat.runs.ending import ending_of, letter_of_end
 from agentplat.runs.journal import JournalWriter
 from agentplat.runs.letters import Addressed, Letter, ReviewAnswered, SubRunEnded, SubRunOutput
@@ -75,6 +78,7 @@ class HostedRun:
         self._inbox: deque[Message] = deque()
         self._ready: deque[Activation] = deque()
         self._starting: list[Activation] = []  # tasks whose start is not yet handed to the journal
+        self._unpaid: list[Activation] = []
         self._orphans: list[Activation] = []  # agent nodes that ended before their sub-runs
         self._ahead: deque[asyncio.Future[bool]] = deque()
         self._wake = asyncio.Event()
@@ -105,13 +109,16 @@ class HostedRun:
     async def drive(self) -> bool:
         """True when the run is final, False when it was let go to wait for mail."""
         try:
-            self._resume()
+            await self._resume()
             while self._ending is None:
                 self._check_limits()
                 self._work_for_a_slice()
                 if self._ending is not None:
                     break
                 self._flush()
+                if self._unpaid:
+                    await self._pay()
+                    continue
                 if self._waits_for_mail() and await self._let_go():
                     return False
                 await self._rest()
@@ -122,11 +129,14 @@ class HostedRun:
 
     # The loop's parts
 
-    def _resume(self) -> None:
+    async def _resume(self) -> None:
         """Begin, or go on where the journal ends: nodes that were running are run again only if nobody can tell."""
         interrupted = self._machine.running()
         if self._machine.status in (Status.QUEUED, Status.REVIEW) and not self._stop_requested:
-            self._record(RunBegan(now_us()))
+            if self._machine.status is Status.QUEUED and not await self._has_credits():
+                self._abort("You have no credits left to run an agent.")
+            else:
+                self._record(RunBegan(now_us()))
             return
         self._obey(self._machine.pending())
         for act in interrupted:
@@ -139,6 +149,9 @@ class HostedRun:
             else:
                 error = blocks.failure_text(spec.name, spec.id, INTERRUPTED)
                 self._record(NodeEnded(act.number, now_us(), [], error))
+
+    async def _has_credits(self) -> bool:
+        return not credits.enabled() or await credits.balance(self.row.user_id) > 0
 
     def _work_for_a_slice(self) -> None:
         until = perf_counter() + SLICE_SECONDS
@@ -190,7 +203,7 @@ class HostedRun:
 
     def _take(self, message: Message) -> None:
         """A message from a task. What comes after its node was ended otherwise is dropped."""
-        act = self._machine.activations[message.activation - 1]  # type: ignore[union-attr]
+        act = self._machine.activations[message.activation - 1]  # type: ignore[union-attr, operator]
         if act.status is Status.RUNNING:
             self._record(message)
 
@@ -222,6 +235,9 @@ class HostedRun:
                 self._ending = command.status
 
     def _start(self, act: Activation) -> None:
+        if act.node.spec.costs and not act.reviewed and credits.cost_of(act.node.spec.costs, act.data or {}).amount:
+            self._unpaid.append(act)
+            return
         if act.node.spec.inline and act.node.policy is None and not self._nodes.needs_review(act):
             self._ready.append(act)
             return
@@ -263,6 +279,33 @@ class HostedRun:
             letters=self._letters,
         )
 
+    async def _pay(self) -> None:
+        """Start what costs something: each start is one row with its payment. Nothing else is recorded meanwhile, so
+        that a start that can't be paid leaves no hole."""
+        while self._ahead:
+            if not await self._ahead.popleft():
+                raise LeaseLost
+        unpaid, self._unpaid = self._unpaid, []
+        for act in unpaid:
+            if act.status is not Status.QUEUED:
+                continue
+            spec, row = act.node.spec, self.row
+            cost = credits.cost_of(spec.costs, act.data or {})
+            key = view.activation_id(row.id, act.number)
+            charge = credits.node_charge(cost, row.id, row.graph_id, key, act.node.id, spec.id, spec.name)
+            message = NodeStarted(act.number, now_us(), cost.amount)
+            start = ChargedStart(write=self._row_of([message], None), charges=[charge])
+            outcome = await self._writer.charge(start, row.user_id, row.graph_id)
+            if not outcome.held:
+                raise LeaseLost
+            if outcome.shortage is not None:
+                self._next_seq -= 1
+                self._record(RunAborted(now_us(), str(InsufficientBalance(outcome.shortage)), act.number))
+                return
+            self._machine.feed(message)
+            self.expects_mail |= act.node.is_agent or self._nodes.needs_review(act)
+            self._nodes.spawn(act, None)
+
     async def _finish(self) -> None:
         """Record the end together with what the run leaves behind, in one transaction."""
         self._record(RunEnded(now_us()))
@@ -272,8 +315,16 @@ class HostedRun:
         for act in self._orphans:
             await subruns.stop(self.row, act)
         await mail.close_mailbox(self.row.id)
+        await self._pay_fee()
         if self._machine.aborted:
             await reviews.close_all(self.row.id)
+
+    async def _pay_fee(self) -> None:
+        """Count the executions that were free. Counted once: the charge's key is the run's."""
+        free = sum(1 for act in self._machine.activations if act.started_at is not None and not act.cost)
+        if credits.enabled() and free:
+            charge = credits.executions_charge(self.row.id, self.row.graph_id, free)
+            await credits.spend(self.row.user_id, charge)
 
     # Mail
 

@@ -15,6 +15,7 @@ import asyncpg
 from agentplat.events.models import RunRecord
 from agentplat.infra.telemetry import get_logger
 from agentplat.runs import control, mail, queries
+from agentplat.runs.charging import ChargedStart, Outcome, record_charged_starts
 from agentplat.runs.queries import Committed, Write
 
 MAX_ROWS = 1000
@@ -74,6 +75,17 @@ class JournalWriter:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         await self._announce([_Entry(write, user_id, graph_id, done)])
         return True
+
+    async def charge(self, start: ChargedStart, user_id: str, graph_id: str) -> Outcome:
+        """Write a start together with its payment, or neither, and publish it.
+
+        Without an answer nobody knows which: the error goes to the caller, who must let go of the run.
+        """
+        outcome = (await record_charged_starts([start], self._owner))[start.write.run_id]
+        if outcome.paid:
+            done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            await self._announce([_Entry(start.write, user_id, graph_id, done)])
+        return outcome
 
     async def _run(self) -> None:
         last = 0.0
