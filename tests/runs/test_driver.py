@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import msgspec
 import pytest
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from agentplat.engine.messages import Message, NodeEnded, NodeStarted, NodeYielded, RunBegan, decode, encode
-from agentplat.graphs.models import GraphModel
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
 from agentplat.runs import queries, service
 from agentplat.runs.driver import Driver
 from agentplat.runs.hosted import INTERRUPTED, now_us
-from agentplat.runs.models import RunMeta, RunWithNodes
+from agentplat.runs.models import RunMeta
 from agentplat.runs.queries import Write
 from tests.support.drawing import (
     CALCULATOR,
@@ -35,7 +33,8 @@ from tests.support.drawing import (
     Drawing,
     draw,
 )
-from tests.support.world import ANN, names, save, start
+from tests.support.hosting import final, look, outcomes
+from tests.support.world import ANN, save, start
 
 OVER = timedelta(seconds=-1)
 
@@ -44,31 +43,6 @@ OVER = timedelta(seconds=-1)
 async def driver(db: Database, redis: Redis, settings: Settings) -> AsyncIterator[Driver]:
     async with Driver(settings) as one:
         yield one
-
-
-async def final(run: RunMeta, seconds: float = 20) -> dict[str, Any]:
-    """The run's answer once it is final, decoded as a client would."""
-    async with asyncio.timeout(seconds):
-        while True:
-            row = await queries.find(run.id)
-            assert row is not None
-            if row.node_executions is not None or row.status == "FAILED":
-                break
-            await asyncio.sleep(0.01)
-    return as_sent(await service.get(ANN.id, run.graph_id, run.id))
-
-
-def as_sent(run: RunWithNodes) -> dict[str, Any]:
-    sent: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(run))
-    return sent
-
-
-def outcomes(seen: dict[str, Any], graph: GraphModel) -> dict[str, list[tuple[str, Any]]]:
-    found: dict[str, list[tuple[str, Any]]] = {}
-    drawn = names(graph)
-    for one in seen["node_executions"]:
-        found.setdefault(drawn[one["node_id"]], []).append((one["status"], one["output_data"]))
-    return found
 
 
 async def journal_of(run_id: str) -> list[Message]:
@@ -172,7 +146,7 @@ async def test_a_stop_reaches_a_running_block(driver: Driver) -> None:
     run = await start(graph)
     await driver.accept(run.id)
     async with asyncio.timeout(5):
-        while "n1" not in outcomes(as_sent(await service.get(ANN.id, graph.id, run.id)), graph):
+        while "n1" not in outcomes(await look(run), graph):
             await asyncio.sleep(0.01)
     stopped = await service.stop(ANN.id, graph.id, run.id)
     assert stopped is not None
@@ -197,7 +171,7 @@ async def test_a_run_that_nobody_holds_is_stopped_all_the_same(db: Database, red
         assert stopped.status == "TERMINATED"
         assert stopped.ended_at is not None
         assert await service.stop(ANN.id, graph.id, run.id) is None
-        assert outcomes(as_sent(await service.get(ANN.id, graph.id, run.id)), graph) == {"a": [("TERMINATED", {})]}
+        assert outcomes(await look(run), graph) == {"a": [("TERMINATED", {})]}
 
 
 class DeadWorker:
@@ -285,7 +259,7 @@ async def test_a_worker_that_stops_hands_its_runs_back(db: Database, redis: Redi
     async with Driver(settings) as first:
         await first.accept(run.id)
         async with asyncio.timeout(5):
-            while not outcomes(as_sent(await service.get(ANN.id, graph.id, run.id)), graph):
+            while not outcomes(await look(run), graph):
                 await asyncio.sleep(0.01)
     row = await queries.find(run.id)
     assert row is not None
