@@ -65,6 +65,7 @@ async def test_of_twenty_at_once_one_starts_a_run(api: Api, graph: Any, db: Data
     assert len({answer.content for answer in answers}) == 1
     assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
     assert await runs(db) == [answers[0].json()["id"]]
+    assert await runs(db) == [row["run_id"] for row in await db.fetch("SELECT run_id FROM idempotency_keys")]
 
 
 async def test_of_twenty_different_ones_at_once_under_one_key_one_is_taken(api: Api, graph: Any, db: Database) -> None:

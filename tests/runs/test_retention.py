@@ -20,6 +20,7 @@ from agentplat.runs.models import RunMeta
 from agentplat.runs.retention import IN_USE, Retired, retire
 from tests.support.drawing import STORE, draw
 from tests.support.processes import agentplat, environment
+from tests.support.services import Servers
 from tests.support.world import ANN, save, start
 
 POLICY = 30
@@ -152,6 +153,12 @@ async def test_two_at_once_do_it_once(graph: GraphModel, db: Database) -> None:
     both = await asyncio.gather(*(retire(POLICY, dry_run=False) for _ in range(2)))
     assert {OLD: None} in [results(one) for one in both]
     assert await days(db) == {KEPT}
+
+
+def test_the_command_needs_the_schema(settings: Settings, services: Servers) -> None:
+    refused = agentplat("retention", env=environment(DATABASE_URL=services.database_url))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("Error: The database schema is not up to date.\n")
 
 
 async def test_the_command(graph: GraphModel, db: Database) -> None:

@@ -8,6 +8,8 @@ from rich.filesize import decimal
 from agentplat.cli.console import out, table
 from agentplat.cli.database import with_database
 from agentplat.infra.db import close_database, open_database
+from agentplat.infra.errors import ConfigError
+from agentplat.infra.migrate import pending
 from agentplat.infra.settings import Settings, get_settings
 from agentplat.runs import service as runs
 
@@ -47,6 +49,8 @@ def command(days: int | None, dry_run: bool) -> None:
 
 
 async def _retire(settings: Settings, days: int, dry_run: bool) -> runs.Retired:
+    if await pending(settings):
+        raise ConfigError("The database schema is not up to date.", hint="Run `agentplat migrate` first.")
     await open_database(settings)
     try:
         return await runs.retire(days, dry_run)

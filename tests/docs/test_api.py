@@ -1,0 +1,44 @@
+"""The sessions of the API tour work as pasted, and print what the text says."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentplat.cli.supervisor import Platform
+from tests.support.processes import ROOT, environment
+
+TOUR = (ROOT / "docs" / "api.md").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_sessions_in_order(platform: Platform) -> None:
+    script = "\necho --\n".join(re.findall(r"^```bash\n(.*?)^```$", TOUR, re.MULTILINE | re.DOTALL))
+    for pasted, here in (
+        ("http://127.0.0.1:8006", platform.url),
+        (".venv/bin/", f"{Path(sys.executable).parent}/"),
+    ):
+        assert pasted in script
+        script = script.replace(pasted, here)
+    settings = platform.settings
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=ROOT,
+        env=environment(JWT_VERIFY_KEY=settings.jwt_verify_key or "", DATABASE_URL=settings.database_url or ""),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    _, outputs, waited, once, other, both, errors, kept = (part.strip() for part in done.stdout.split("--\n"))
+    assert f"prints `{outputs}`" in TOUR
+    assert f"prints `{waited}`" in TOUR
+    assert once.splitlines() == ["1", "idempotency-replayed: true"]
+    assert other == "idempotency_key_reused"
+    assert both == "COMPLETED"
+    assert "'loc': ['header', 'Idempotency-Key']" in errors
+    assert kept == "expired idempotency keys\t0\twould be dropped"
