@@ -3,11 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from uuid import uuid4
 
+import asyncpg
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from agentplat.cli.supervisor import Platform
 from tests.support.client import FINAL, User
 from tests.support.drawing import SLOW, SPILL, STEP, STORE, draw
 
@@ -173,3 +176,54 @@ async def test_a_long_run_shows_its_figures_without_drowning_the_client(user: Us
     figures = [event for event in events if event["method"] == "graph_execution_event"]
     assert len(figures) < 1000
     assert figures[-1]["data"]["stats"]["node_exec_count"] == 2002
+
+
+async def test_the_end_of_a_run_that_can_not_be_driven_is_shown(user: User, platform: Platform) -> None:
+    """Its graph uses a block that nobody has; the sweep takes it and can only end it."""
+    graph, _ = await user.create(SLOW_RUN)
+    broken = "11111111-1111-4111-8111-111111111111"
+    connection = await asyncpg.connect(platform.settings.database_url)
+    async with user.socket() as socket:
+        await socket.ask("subscribe_graph_executions", {"graph_id": graph["id"]})
+        await connection.execute(
+            """
+            INSERT INTO graph_versions (id, version, user_id, name, description, is_active, body)
+            SELECT id, 2, user_id, name, description, false, replace(encode(body, 'escape'), $2, $3)::bytea
+            FROM graph_versions WHERE id = $1
+            """,
+            graph["id"],
+            SLOW,
+            broken,
+        )
+        await connection.execute(
+            """
+            INSERT INTO runs (id, user_id, graph_id, graph_version, root_id, status, request, created_at, deadline)
+            VALUES ($2, 'watcher', $1, 2, $2, 'QUEUED',
+                '{"shown": {}, "credential_inputs": {}, "nodes_input_masks": {}}',
+                now() - interval '1 minute', now() + interval '1 hour')
+            """,
+            graph["id"],
+            str(uuid4()),
+        )
+        (event,) = await socket.until_final()
+    await connection.close()
+    assert event["data"]["status"] == "FAILED"
+    assert broken in event["data"]["stats"]["error"]
+
+
+async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(user: User) -> None:
+    drawing = draw(
+        {"w": (SLOW, {"v": "x" * 500_000, "delay": 0.3}), **{f"n{n}": (STORE, {}) for n in range(40)}},
+        "w.out -> n0.input",
+        *(f"n{n}.output -> n{n + 1}.input" for n in range(39)),
+    )
+    graph, _ = await user.create(drawing)
+    async with user.socket() as deaf, user.socket() as quick:
+        await quick.ask("subscribe_graph_executions", {"graph_id": graph["id"]})
+        run = await user.start(graph)
+        await deaf.ask("subscribe_graph_execution", {"graph_exec_id": run["id"]})
+        assert (await quick.until_final())[-1]["data"]["status"] == "COMPLETED"
+        with pytest.raises(ConnectionClosed):
+            while True:
+                await deaf.next()
+        assert deaf.connection.close_code == 1013

@@ -20,6 +20,7 @@ class Activation:
         "ended_at",
         "node",
         "number",
+        "omitted",
         "outputs",
         "queued_at",
         "received",
@@ -35,6 +36,7 @@ class Activation:
         self.node = node
         self.status = Status.INCOMPLETE
         self.received: dict[str, Any] = {}
+        self.omitted: tuple[str, ...] = ()  # pins that a tool call left out: it goes on without them
         self.data: dict[str, Any] | None = None
         self.outputs: dict[str, list[Any]] = {}
         self.unrouted: Outputs = []

@@ -13,6 +13,7 @@ import jsonschema_rs
 from agentplat.engine.pins import PathError, base_name, merge
 from agentplat.sdk.convert import Converter, converter
 from agentplat.sdk.spec import BlockSpec, PinSpec
+from agentplat.sdk.tools import CONVERSATION_PIN, RESULT_PIN, pending_calls
 
 # Keywords that only describe: a schema of these and a type says nothing that the value's Python type does not.
 _DESCRIBING = frozenset(
@@ -81,7 +82,8 @@ class Assembler:
     def assemble(self, data: dict[str, Any], *, plain: bool = True) -> dict[str, Any] | str:
         """The block's input from `data` (constants not included), or the reason why there is none.
 
-        `plain` says that `data` holds linked pins only, so nothing in it is dynamic unless the node is.
+        `plain` says that `data` holds the linked pins, all of them and nothing else: nothing in it is dynamic unless
+        the node is, and no constant of a linked pin shows.
         """
         if self._slow or not plain:
             return self._assemble_dynamic(data)
@@ -132,6 +134,36 @@ class AgentAssembler(Assembler):
             return merge({**self._constants, **data})
         except PathError as error:
             return self._reason(str(error))
+
+
+class CallerAssembler(Assembler):
+    """Builds the input of a block that calls tools, which may stand in a loop with them.
+
+    Its conversation comes back to it on one pin and what a tool answered on another, in either order. It can go on
+    when the conversation waits for an answer and there is one, or neither. With only one of the two linked, or with an
+    answer that would be used again and again, there is no telling, so nothing is ever complete.
+    """
+
+    __slots__ = ("_miswired",)
+
+    def __init__(
+        self, spec: BlockSpec, constants: dict[str, Any], linked: Iterable[str], static_pins: Iterable[str]
+    ) -> None:
+        linked = frozenset(linked)
+        super().__init__(spec, constants, linked)
+        self._miswired = len(linked & {CONVERSATION_PIN, RESULT_PIN}) == 1 or RESULT_PIN in static_pins
+
+    def assemble(self, data: dict[str, Any], *, plain: bool = True) -> dict[str, Any] | str:
+        if self._miswired:
+            return self._reason(f"'{CONVERSATION_PIN}' and '{RESULT_PIN}' are linked together, the latter not static")
+        result = super().assemble(data, plain=False)
+        if isinstance(result, str):
+            return result
+        asked = bool(pending_calls(result.get(CONVERSATION_PIN)))
+        answered = result.get(RESULT_PIN) is not None
+        if asked != answered:
+            return self._reason(f"missing input {{'{RESULT_PIN if asked else CONVERSATION_PIN}'}}")
+        return result
 
 
 _PINS: dict[int, tuple[BlockSpec, dict[str, Pin]]] = {}

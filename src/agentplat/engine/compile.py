@@ -14,6 +14,7 @@ from agentplat.engine.graph import Link, Node
 from agentplat.engine.pins import base_name, is_tool_pin
 from agentplat.engine.plan import Plan, PlanLink, PlanNode
 from agentplat.engine.policy import policy_of
+from agentplat.engine.tools import tools_of
 from agentplat.sdk.spec import BlockSpec, BlockType
 
 # A broken graph of a hundred thousand links must not cost more to refuse than a sound one to accept.
@@ -42,18 +43,20 @@ def compile_graph(nodes: Sequence[Node], links: Sequence[Link], specs: Mapping[s
     if problems := find_problems(nodes, links, specs):
         raise CompileError(problems)
     links = repair_static(nodes, links, specs)
+    by_id = {node.id: node for node in nodes}
     index = {node.id: position for position, node in enumerate(nodes)}
     inbound: dict[str, list[Link]] = {node.id: [] for node in nodes}
-    outbound: dict[str, list[PlanLink]] = {node.id: [] for node in nodes}
+    outbound: dict[str, list[Link]] = {node.id: [] for node in nodes}
     for link in links:
         inbound[link.sink_id].append(link)
-        outbound[link.source_id].append(PlanLink(link, index[link.sink_id]))
-    return Plan(
-        [
-            PlanNode(position, node, specs[node.block_id], inbound[node.id], outbound[node.id])
-            for position, node in enumerate(nodes)
-        ]
-    )
+        outbound[link.source_id].append(link)
+    plan_nodes = []
+    for position, node in enumerate(nodes):
+        spec, leaving = specs[node.block_id], outbound[node.id]
+        tools = tools_of(leaving, by_id, specs) if spec.calls_tools else ()
+        plan_links = [PlanLink(link, index[link.sink_id]) for link in leaving]
+        plan_nodes.append(PlanNode(position, node, spec, inbound[node.id], plan_links, tools))
+    return Plan(plan_nodes)
 
 
 def repair_static(nodes: Sequence[Node], links: Sequence[Link], specs: Mapping[str, BlockSpec]) -> list[Link]:

@@ -7,7 +7,7 @@ the run, and a worker that died is replaced by replaying it.
 How values meet (AutoGPT Platform semantics): a value that arrives on a pin joins the oldest incomplete activation of
 the node that still lacks this pin, or begins a new one, so the n-th value of one pin meets the n-th of another. Static
 pins are filled from the latest queued activation. Outputs of one node are routed in the order in which its activations
-started, whichever ends first.
+started, whichever ends first. An argument that a tool call leaves out takes its turn on its pin as a value would.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ from agentplat.engine.messages import (
     RunSuspended,
 )
 from agentplat.engine.pins import select
-from agentplat.engine.place import Place, filled
+from agentplat.engine.place import Place, assembled, filled
 from agentplat.engine.plan import Plan, PlanLink, PlanNode, starting_inputs
 from agentplat.engine.state import FINAL, IllegalTransition, Status, check_transition
 
@@ -287,10 +287,10 @@ class RunMachine:
         for name, value in outputs:
             for link, way in node.routes(name):
                 part = select(value, way.path) if way.path else value
-                if part is not None or way.exact:
-                    self._deliver(link, part, at)
+                if part is not None or way.exact or way.argument:
+                    self._deliver(link, part, at, omitted=part is None and way.argument)
 
-    def _deliver(self, link: PlanLink, value: Any, at: int) -> None:
+    def _deliver(self, link: PlanLink, value: Any, at: int, *, omitted: bool) -> None:
         node = self.plan.nodes[link.sink]
         place = self._places[link.sink]
         pin = link.sink_name
@@ -298,33 +298,25 @@ class RunMachine:
         if act is None:
             act = self._new_activation(node, at)
             place.add(act, pin)
-        act.received[pin] = value
+        if omitted:
+            act.omitted += (pin,)
+        else:
+            act.received[pin] = value
         if self.observer:
             self.observer.node_changed(act)
+        mask = self.masks.get(node.id)
         data = act.received
         if node.static_pins and place.latest is not None:
-            data = filled(data, node.static_pins, place.latest.data)
-        assembled = self._assemble(node, data)
-        if assembled is None:
+            data = filled(act, place.latest.data)
+        complete = assembled(act, data, mask)
+        if complete is None:
             return
-        self._queue(act, assembled, at)
+        self._queue(act, complete, at)
         if link.is_static and place.incomplete:
             for other in list(place.incomplete.values()):
-                completed = self._assemble(node, filled(other.received, node.static_pins, assembled))
+                completed = assembled(other, filled(other, complete), mask)
                 if completed is not None:
                     self._queue(other, completed, at)
-
-    def _assemble(self, node: PlanNode, data: dict[str, Any]) -> dict[str, Any] | None:
-        mask = self.masks.get(node.id)
-        if mask:
-            data = {**data, **mask}
-        if len(data) < len(node.linked):
-            return None
-        for name in node.linked:
-            if name not in data:
-                return None
-        assembled = node.assembler.assemble(data, plain=not mask)
-        return None if isinstance(assembled, str) else assembled
 
     # Activations
 

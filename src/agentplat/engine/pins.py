@@ -70,6 +70,7 @@ class Route(Struct, frozen=True):
 
     path: Path = ()
     exact: bool = True  # the link names the emitted pin itself, so it fires with null as well
+    argument: bool = False  # of a tool call: null says that the call leaves it out
 
 
 def route(emitted: str, selector: str, sink_id: str, sink_name: str) -> Route | None:
@@ -79,7 +80,7 @@ def route(emitted: str, selector: str, sink_id: str, sink_name: str) -> Route | 
     """
     if is_tool_pin(selector) and emitted.startswith(TOOL_PREFIX) and TOOL_FIELD in emitted:
         target, field = emitted[len(TOOL_PREFIX) :].split(TOOL_FIELD, 1)
-        return Route((), exact=False) if (target, field) == (sink_id, sink_name) else None
+        return Route((), exact=False, argument=True) if (target, field) == (sink_id, sink_name) else None
     if selector == emitted:
         return Route()
     if not selector.startswith(emitted):

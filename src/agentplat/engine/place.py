@@ -40,10 +40,28 @@ class Place:
                 waiting.append(act)
 
 
-def filled(data: dict[str, Any], static_pins: tuple[str, ...], source: dict[str, Any] | None) -> dict[str, Any]:
-    """`data` with the static pins that it lacks taken from another activation's assembled input."""
-    missing = [name for name in static_pins if name not in data]
+def filled(act: Activation, source: dict[str, Any] | None) -> dict[str, Any]:
+    """What arrived, with the static pins that are lacking taken from another activation's assembled input."""
+    data = act.received
+    missing = [name for name in act.node.static_pins if name not in data and name not in act.omitted]
     if not missing:
         return data
     source = source or {}
     return {**data, **{name: source.get(name) for name in missing}}
+
+
+def assembled(act: Activation, data: dict[str, Any], mask: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The block's input from `data`, or None where a linked pin lacks its value or the block can't take it so.
+
+    A pin that was left out lacks nothing: its constant holds, or the block's default.
+    """
+    node, omitted = act.node, act.omitted
+    if mask:
+        data = {**data, **mask}
+    if len(data) + len(omitted) < len(node.needed):
+        return None
+    for name in node.needed:
+        if name not in data and name not in omitted:
+            return None
+    result = node.assembler.assemble(data, plain=not (mask or omitted))
+    return None if isinstance(result, str) else result

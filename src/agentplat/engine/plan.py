@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from agentplat.engine.assembly import AgentAssembler, Assembler
+from agentplat.engine.assembly import AgentAssembler, Assembler, CallerAssembler
 from agentplat.engine.graph import Link, Node
 from agentplat.engine.pins import Route, route
 from agentplat.engine.policy import policy_of
 from agentplat.sdk.spec import BlockSpec, BlockType
+from agentplat.sdk.tools import CONVERSATION_PIN, RESULT_PIN, Tool
 
 
 class PlanLink:
@@ -39,27 +40,43 @@ class PlanNode:
         "is_start",
         "linked",
         "links",
+        "needed",
         "policy",
         "spec",
         "static_pins",
+        "tools",
     )
 
-    def __init__(self, index: int, node: Node, spec: BlockSpec, inbound: list[Link], links: list[PlanLink]) -> None:
+    def __init__(
+        self,
+        index: int,
+        node: Node,
+        spec: BlockSpec,
+        inbound: list[Link],
+        links: list[PlanLink],
+        tools: tuple[Tool, ...] = (),
+    ) -> None:
         self.index = index
         self.id = node.id
         self.spec = spec
         self.policy = policy_of(spec, node.metadata)
         self.links = links
+        self.tools = tools
         self.linked: tuple[str, ...] = tuple(dict.fromkeys(link.sink_name for link in inbound))
         self.static_pins = tuple(dict.fromkeys(link.sink_name for link in inbound if link.is_static))
+        # The linked pins without which it is not ready. Of a caller's loop its assembler decides.
+        loop = (CONVERSATION_PIN, RESULT_PIN) if spec.calls_tools else ()
+        self.needed = tuple(name for name in self.linked if name not in loop)
         self.constants = node.input_default
         self.is_agent = spec.block_type is BlockType.AGENT
         self.is_review = spec.block_type is BlockType.HUMAN_IN_THE_LOOP
-        self.assembler = (
-            AgentAssembler(spec, node.input_default.get("inputs"), self.linked)
-            if self.is_agent
-            else Assembler(spec, node.input_default, self.linked)
-        )
+        self.assembler: Assembler
+        if self.is_agent:
+            self.assembler = AgentAssembler(spec, node.input_default.get("inputs"), self.linked)
+        elif spec.calls_tools:
+            self.assembler = CallerAssembler(spec, node.input_default, self.linked, self.static_pins)
+        else:
+            self.assembler = Assembler(spec, node.input_default, self.linked)
         is_input = spec.block_type is BlockType.INPUT
         self.is_start = (not inbound or is_input) and spec.block_type is not BlockType.NOTE
         # The run's input that this node takes.

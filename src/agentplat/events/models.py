@@ -2,6 +2,9 @@
 
 from msgspec import Struct
 
+# The number of a record that ends a run without a message: the run could not be driven at all.
+WITHOUT_MESSAGES = -1
+
 
 class RunRecord(Struct, frozen=True, kw_only=True):
     """One committed journal row of one run. `seq` is the number of its first message, from 1.

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from agentplat.events import service as events
-from agentplat.events.models import RunRecord
+from agentplat.events.models import WITHOUT_MESSAGES, RunRecord
 from agentplat.infra.telemetry import get_logger
 from agentplat.realtime.models import graph_channel, run_channel
 from agentplat.realtime.watch import WatchedRun
@@ -93,6 +93,10 @@ class Hub:
             or self._wanted(graph_channel(record.user_id, record.graph_id))
         ):
             self._watched.pop(record.run_id, None)
+            return
+        if record.seq == WITHOUT_MESSAGES:
+            self._watched.pop(record.run_id, None)
+            await WatchedRun.show_end(record.run_id, self._emit, self._wanted)
             return
         if watched is None:
             watched = await WatchedRun.open(record.run_id, record.seq, self._emit, self._wanted)

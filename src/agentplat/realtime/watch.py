@@ -53,6 +53,13 @@ class WatchedRun:
             watched._silent = False
         return watched
 
+    @classmethod
+    async def show_end(cls, run_id: str, emit: Emit, wanted: Wanted) -> None:
+        """Show the end of a run that could not be driven: there is no message about it, and maybe no machine."""
+        row = await runs.find(run_id)
+        if row is not None:
+            cls(row, emit, wanted)._emit_run(RunEvent(**runs.row_members(row)))
+
     async def catch_up(self, before_seq: int | None = None) -> None:
         """Take from the journal what the stream didn't bring."""
         for segment in await runs.journal(self.row, self.next_seq):
@@ -98,12 +105,13 @@ class WatchedRun:
 
     def _show_run(self) -> None:
         self._figures_due = False
-        if self._silent:
-            return
+        if not self._silent:
+            self._emit_run(RunEvent(**runs.run_members(self.row, self.machine, now())))
+
+    def _emit_run(self, event: RunEvent) -> None:
         channels = [name for name in (self._run_channel, self._graph_channel) if self._wanted(name)]
         if not channels:
             return
-        event = RunEvent(**runs.run_members(self.row, self.machine, now()))
         data = msgspec.Raw(_encode(event))
         for channel in channels:
             message = ServerMessage(method="graph_execution_event", channel=channel, data=data)

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from agentplat.engine.compile import CompileError
 from agentplat.engine.state import Status
 from agentplat.events import service as events
+from agentplat.events.models import WITHOUT_MESSAGES, RunRecord
 from agentplat.files import service as files
 from agentplat.infra.clock import now
 from agentplat.infra.errors import AppError
@@ -118,8 +119,14 @@ class Driver:
             await self._fail(row, f"internal error ({type(error).__name__})")
 
     async def _fail(self, row: RunRow, error: str) -> None:
-        """End a run that has no machine, and tell its parent."""
-        if await queries.fail(row.id, row.fence, error, now()) and row.parent_id and row.parent_activation:
+        """End a run that has no machine, and tell who waits for it."""
+        if not await queries.fail(row.id, row.fence, error, now()):
+            return
+        ended = RunRecord(
+            user_id=row.user_id, graph_id=row.graph_id, run_id=row.id, seq=WITHOUT_MESSAGES, body=b"[]", final=True
+        )
+        await events.publish([ended])
+        if row.parent_id is not None and row.parent_activation is not None:
             letters = [Addressed(row.parent_id, SubRunEnded(row.parent_activation, Status.FAILED, 0, 0))]
             await control.call_for_mail(letters, await mail.deliver(letters))
 

@@ -50,6 +50,7 @@ __all__ = [
     "outcome",
     "page",
     "retire",
+    "row_members",
     "run_members",
     "start",
     "stop",
@@ -185,6 +186,7 @@ async def delete(user_id: str, run_id: str) -> None:
 
 find = queries.find
 node_members = view.node_members
+row_members = view.row_members
 
 # For the operator
 

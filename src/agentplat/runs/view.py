@@ -144,6 +144,11 @@ def _stored(row: RunRow) -> dict[str, Any]:
     }
 
 
+def row_members(row: RunRow) -> dict[str, Any]:
+    """The members of a Run, as its row has them."""
+    return _stored(row) | {"outputs": as_stored(row.outputs or b"{}")}
+
+
 def run_members(row: RunRow, machine: RunMachine, now: int) -> dict[str, Any]:
     """The members of a Run, as far as its machine has come."""
     return _stored(row) | {

@@ -16,6 +16,7 @@ from agentplat.sdk.secrets import (
     Secret,
 )
 from agentplat.sdk.spec import BlockSpec, BlockType, CostEntry, CredentialsSpec, PinSpec, WebhookSpec
+from agentplat.sdk.tools import Tool, ToolPin
 
 __all__ = [
     "ApiKeyCredentials",
@@ -40,6 +41,8 @@ __all__ = [
     "Schema",
     "Secret",
     "Services",
+    "Tool",
+    "ToolPin",
     "WebhookSpec",
     "convert",
     "credentials",

@@ -50,6 +50,8 @@ class Block:
         inline: It never awaits anything that suspends, and takes microseconds. Same as `pure` unless set.
         repeatable: It may run again after a crash although it has effects. Same as `pure` unless set.
         timeout: Seconds that one attempt may take; a node can set its own.
+        calls_tools: It calls the nodes that its output `tools` is wired to, which it finds in `ctx.tools`. A call is an
+            output `tools_^_<node id>_~_<pin>` for each of the tool's pins, null where an argument is left out.
         static_output: Its output stays available and is used again by every execution that needs it.
         sensitive: A person may want to approve its input first.
         costs: Prices; the first entry whose filter fits the input counts.
@@ -71,6 +73,7 @@ class Block:
     inline: ClassVar[bool | None] = None
     repeatable: ClassVar[bool | None] = None
     timeout: ClassVar[float | None] = None
+    calls_tools: ClassVar[bool] = False
 
     Input: ClassVar[type[Schema]] = Schema
     Output: ClassVar[type[Schema]] = OutputSchema
@@ -110,6 +113,7 @@ def _spec(block: type[Block]) -> BlockSpec:
         inline=block.pure if block.inline is None else block.inline,
         repeatable=block.pure if block.repeatable is None else block.repeatable,
         timeout=block.timeout,
+        calls_tools=block.calls_tools,
         webhook=block.webhook,
     )
 

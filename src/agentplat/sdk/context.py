@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from agentplat.sdk.errors import BlockError
 from agentplat.sdk.secrets import ApiKeyCredentials, Credentials
+from agentplat.sdk.tools import Tool
 
 
 class NodeStats(Struct, kw_only=True):
@@ -69,7 +70,8 @@ class Context(Struct, kw_only=True):
     """One execution of one block: who asked for it, where it stands, and what it may use.
 
     `idempotency_key` stays the same when a node execution is attempted again after a crash; hand it to services that
-    know such keys. `credentials` is keyed by the name of the credentials pin.
+    know such keys. `credentials` is keyed by the name of the credentials pin. `tools` are the nodes that a block with
+    `calls_tools` may call.
     """
 
     user_id: str
@@ -81,6 +83,7 @@ class Context(Struct, kw_only=True):
     idempotency_key: str = ""
     timezone: str = "UTC"
     credentials: Mapping[str, Credentials] = {}
+    tools: tuple[Tool, ...] = ()
     shared: Services | None = None
     run_files: Files | None = None
     recorded: NodeStats | None = None

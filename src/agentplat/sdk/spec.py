@@ -72,6 +72,7 @@ class BlockSpec(Struct, frozen=True, kw_only=True):
 
     `pure`: running it again is unobservable. `inline`: it never suspends, so it may run without a task.
     `repeatable`: it may run again after a crash even though it has effects. `timeout`: seconds per attempt.
+    `calls_tools`: it calls the nodes that its `tools` pin is wired to.
     """
 
     id: str
@@ -93,4 +94,5 @@ class BlockSpec(Struct, frozen=True, kw_only=True):
     inline: bool = False
     repeatable: bool = False
     timeout: float | None = None
+    calls_tools: bool = False
     webhook: WebhookSpec | None = None
