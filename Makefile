@@ -14,12 +14,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --no-input
 $(shell [ ! -e $(VENV) ] || { [ "$$(cat $(VENV)/.place 2>/dev/null)" = "$(CURDIR)" ] && $(BIN)/python -c 'import pip' 2>/dev/null; } \
 	|| rm -rf $(VENV))
 
-.PHONY: help demo up test lint bench clean lock
+.PHONY: help demo up test faults lint bench clean lock
 
 help:
 	echo "make demo    run a sample agent end to end, from nothing"
 	echo "make up      start the platform and keep it running (Ctrl-C stops it)"
 	echo "make test    run the test suite"
+	echo "make faults  kill, pause and restart everything under load, 5 minutes per fault (FAULTS='--seconds 60' for less)"
 	echo "make lint    ruff, mypy, import-linter"
 	echo "make bench   run the benchmarks"
 	echo "make clean   remove everything the other targets made"
@@ -33,6 +34,10 @@ up: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup -q
+
+# The long form of tests/faults; `make test` runs each fault for some seconds.
+faults: $(VENV)/.dev
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

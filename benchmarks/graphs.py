@@ -6,6 +6,8 @@ from uuid import uuid4
 
 STORE = "1ff065e9-88e8-4358-9d82-8dc91f622ba9"
 STEP = "f66a3543-28d3-4ab5-8945-9b336371e2ce"
+CALCULATOR = "b1ab9b19-67a6-406d-abf5-2dba76d00c79"
+TIMER = "d67a9c52-5e4e-11e2-bcfd-0800200c9a71"
 
 
 def chain(length: int) -> dict[str, Any]:
@@ -23,6 +25,22 @@ def fan_out(items: int, depth: int) -> dict[str, Any]:
     links = [_link(loop, "item", ids[0], "input")]
     links += [_link(source, "output", sink, "input") for source, sink in pairwise(ids)]
     return _graph(f"loop over {items}", nodes, links)
+
+
+def ticking() -> dict[str, Any]:
+    """An endless loop of a calculation and a timer of no length, which waits for the journal each time."""
+    first, add, timer = (str(uuid4()) for _ in range(3))
+    nodes = [
+        _node(first, STORE, {"input": 0}),
+        _node(add, CALCULATOR, {"operation": "Add", "b": 1}),
+        _node(timer, TIMER, {"seconds": 0}),
+    ]
+    links = [
+        _link(first, "output", add, "a"),
+        _link(add, "result", timer, "input_message"),
+        _link(timer, "output_message", add, "a"),
+    ]
+    return _graph("ticking", nodes, links)
 
 
 def _node(node_id: str, block_id: str, constants: dict[str, Any]) -> dict[str, Any]:

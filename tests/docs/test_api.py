@@ -34,11 +34,15 @@ def test_the_sessions_in_order(platform: Platform) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    _, outputs, waited, once, other, both, errors, kept = (part.strip() for part in done.stdout.split("--\n"))
+    _, outputs, waited, once, other, both, reviewed, stopped, errors, kept = (
+        part.strip() for part in done.stdout.split("--\n")
+    )
     assert f"prints `{outputs}`" in TOUR
     assert f"prints `{waited}`" in TOUR
     assert once.splitlines() == ["1", "idempotency-replayed: true"]
     assert other == "idempotency_key_reused"
     assert both == "COMPLETED"
+    assert f"prints `{reviewed.splitlines()[-1]}`" in TOUR
+    assert stopped == "TERMINATED"
     assert "'loc': ['header', 'Idempotency-Key']" in errors
     assert kept == "expired idempotency keys\t0\twould be dropped"
