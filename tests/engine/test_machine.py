@@ -38,6 +38,7 @@ from tests.support.drawing import (
     CREATE_DICT,
     FILL_TEXT,
     INPUT,
+    KEYED,
     STEP,
     STORE,
     Drawing,
@@ -249,6 +250,17 @@ def test_skipped_nodes_complete_without_output() -> None:
     assert machine.feed(NodeEnded(1, 2, [("output", 1)], None, 1)) == [FinishRun(Status.COMPLETED)]
     assert [(act.node.id, act.status, act.outputs) for act in machine.activations][1:] == [("b", Status.COMPLETED, {})]
     assert machine.node_count == 1
+
+
+def test_a_node_is_skipped_for_what_it_lacks() -> None:
+    """Nobody waits for the inputs of a block that does not run, at the beginning of a run or in it."""
+    drawing = draw({"a": (STORE, {"input": 1}), "b": (KEYED, {}), "c": (KEYED, {"v": 2})}, "a.output -> b.v")
+    machine = machine_of(drawing, skipped=frozenset({"b", "c"}))
+    machine.feed(RunBegan(1))
+    store = next(act for act in machine.activations if act.node.id == "a")
+    assert machine.feed(NodeEnded(store.number, 2, [("output", 1)], None, 1)) == [FinishRun(Status.COMPLETED)]
+    seen = {act.node.id: (act.status, act.data) for act in machine.activations if act is not store}
+    assert seen == {"b": (Status.COMPLETED, {"v": 1}), "c": (Status.COMPLETED, {"v": 2})}
 
 
 def test_later_activations_of_a_node_wait_with_their_outputs() -> None:

@@ -71,7 +71,7 @@ def test_a_name_that_only_begins_alike_is_another_pin() -> None:
 
 @pytest.mark.parametrize("selector", ["tools", "tools_^_websearch_~_q"])
 def test_tool_calls_are_routed_by_node_and_field_alone(selector: str) -> None:
-    assert route("tools_^_N_~_q", selector, "N", "q") == Route((), exact=False)
+    assert route("tools_^_N_~_q", selector, "N", "q") == Route((), exact=False, argument=True)
     assert route("tools_^_N_~_q", selector, "M", "q") is None
     assert route("tools_^_N_~_q", selector, "N", "z") is None
 

@@ -12,7 +12,7 @@ from agentplat.credits.models import Charge, Shortage
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.ids import new_id
-from agentplat.runs import queries
+from agentplat.runs import queries, turns
 from agentplat.runs.charging import ChargedStart, Outcome, record_charged_starts
 from agentplat.runs.models import RunRow
 from agentplat.runs.queries import Write
@@ -49,7 +49,7 @@ async def claimed(db: Database, user: str = "ann", owner: str = "w1", lease: tim
         run_id,
         user,
     )
-    row = await queries.claim(run_id, owner, lease, now())
+    row = await turns.claim(run_id, owner, lease, now())
     assert row is not None
     return row
 
@@ -104,7 +104,7 @@ async def test_a_start_that_is_not_covered_is_in_neither(db: Database) -> None:
 
 async def test_who_lost_the_lease_pays_nothing_and_writes_nothing(db: Database) -> None:
     old = await claimed(db, lease=OVER)
-    new = await queries.claim(old.id, "w2", LEASE, now())
+    new = await turns.claim(old.id, "w2", LEASE, now())
     assert new is not None
     assert await record(start(old, 1, 1), "w1") == LOST
     assert await record(start(old, 1, 1, fence=new.fence), "w1") == LOST
@@ -164,7 +164,7 @@ async def test_a_start_and_a_claim_at_once_never_both_succeed(db: Database) -> N
     row = await claimed(db, owner="w0", lease=OVER)
     for turn in range(1, 25):
         taken, outcome = await asyncio.gather(
-            queries.claim(row.id, f"w{turn}", OVER, now()), record(start(row, turn, 7), f"w{turn - 1}")
+            turns.claim(row.id, f"w{turn}", OVER, now()), record(start(row, turn, 7), f"w{turn - 1}")
         )
         assert taken is not None
         assert outcome.paid == (turn in await journal_of(row)) == (f"{row.id}-{turn}" in await charged_to("ann"))
@@ -179,7 +179,7 @@ async def test_a_run_can_not_be_claimed_between_its_payment_and_its_record(db: D
         starting = asyncio.create_task(record(start(row, 1, 4)))
         while await waiting(db) < 1:
             assert not starting.done()
-        claiming = asyncio.create_task(queries.claim(row.id, "w2", LEASE, now()))
+        claiming = asyncio.create_task(turns.claim(row.id, "w2", LEASE, now()))
         while await waiting(db) < 2:
             assert not claiming.done()
     assert await starting == PAID

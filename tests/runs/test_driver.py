@@ -16,7 +16,7 @@ from agentplat.engine.messages import Message, NodeEnded, NodeStarted, NodeYield
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
-from agentplat.runs import queries, service
+from agentplat.runs import queries, service, turns
 from agentplat.runs.driver import Driver
 from agentplat.runs.hosted import INTERRUPTED, now_us
 from agentplat.runs.models import RunMeta
@@ -164,7 +164,7 @@ async def test_a_stop_reaches_a_running_block(driver: Driver) -> None:
 async def test_a_run_that_nobody_holds_is_stopped_all_the_same(db: Database, redis: Redis) -> None:
     graph = await save(draw({"a": (STORE, {"input": 1})}))
     queued, abandoned = await start(graph), await start(graph)
-    assert await queries.claim(abandoned.id, "a worker that died", OVER, now())
+    assert await turns.claim(abandoned.id, "a worker that died", OVER, now())
     for run in (queued, abandoned):
         stopped = await service.stop(ANN.id, graph.id, run.id)
         assert stopped is not None
@@ -181,7 +181,7 @@ class DeadWorker:
         self.run = run
 
     async def left(self, *messages: Message) -> None:
-        row = await queries.claim(self.run.id, "dead", OVER, now())
+        row = await turns.claim(self.run.id, "dead", OVER, now())
         assert row is not None
         day = row.created_at.astimezone(UTC).date()
         await queries.ensure_partition(day)
@@ -334,3 +334,24 @@ async def test_a_run_outlives_cut_database_connections(driver: Driver, db: Datab
     seen = await final(run)
     assert seen["status"] == "COMPLETED"
     assert outcomes(seen, graph)["s"] == [("COMPLETED", {"output": [n]}) for n in range(40)]
+
+
+async def test_a_worker_that_slept_past_its_lease_takes_its_own_run_again(driver: Driver, db: Database) -> None:
+    """The old hosting ends, the new one is kept: renewed, heard of stops, and let go of once."""
+    graph = await save(draw({"p": (SPILL, {"count": 30, "delay": 0.02}), "s": (STORE, {})}, "p.n -> s.input"))
+    run = await start(graph)
+    await driver.accept(run.id)
+    async with asyncio.timeout(5):
+        while len(outcomes(await look(run), graph).get("s", [])) < 3:
+            await asyncio.sleep(0.01)
+    first = driver._hosted[run.id]
+    await db.execute("UPDATE runs SET lease_until = now() - interval '1 second' WHERE id = $1", run.id)
+    async with asyncio.timeout(5):
+        while driver._hosted.get(run.id) in (first, None):
+            await driver.accept(run.id)
+            await asyncio.sleep(0.01)
+    seen = await final(run)
+    assert outcomes(seen, graph)["s"] == [("COMPLETED", {"output": [n]}) for n in range(30)]
+    async with asyncio.timeout(5):
+        while driver._tasks or driver._hosted:
+            await asyncio.sleep(0.01)

@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from datetime import UTC, timedelta
 
 import asyncpg
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from agentplat.engine.state import Status
 from agentplat.events.models import RunRecord
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
-from agentplat.runs import queries
+from agentplat.runs import queries, turns
 from agentplat.runs.journal import JournalWriter
 from agentplat.runs.models import RunRow
-from agentplat.runs.queries import Write
+from agentplat.runs.queries import Ending, Write
 from tests.support.drawing import STORE, draw
 from tests.support.world import save, start
 
@@ -43,7 +45,7 @@ async def rows(db: Database, redis: Redis) -> list[RunRow]:
     claimed = []
     for _ in range(3):
         run = await start(graph)
-        row = await queries.claim(run.id, OWNER, timedelta(seconds=30), now())
+        row = await turns.claim(run.id, OWNER, timedelta(seconds=30), now())
         assert row is not None
         claimed.append(row)
     return claimed
@@ -124,3 +126,26 @@ async def test_a_commit_waits_for_a_database_that_went_away(rows: list[RunRow], 
     await writer.close()
     day = rows[0].created_at.astimezone(UTC).date()
     assert [one.seq for one in await queries.read_journal(rows[0].id, day)] == list(range(1, 200))
+
+
+async def test_an_ending_whose_answer_got_lost_counts(rows: list[RunRow]) -> None:
+    """The row is there and the run is final: repeating the commit must not look like a lost lease."""
+    ending = Ending(status=Status.COMPLETED, ended_at=now(), stats=b"{}", outputs=b"{}", node_executions=b"[]")
+    last = msgspec.structs.replace(write(rows[0], 1), ending=ending)
+    assert (await queries.commit([last], OWNER)).held == {rows[0].id}
+    assert (await queries.commit([last], OWNER)).held == set()
+    assert await queries.find_ended([last, write(rows[1], 1)]) == [rows[0].id]
+    stale = msgspec.structs.replace(last, fence=last.fence + 1)
+    assert await queries.find_ended([stale]) == []
+
+
+async def test_a_publisher_that_hangs_holds_up_nobody_for_long(rows: list[RunRow]) -> None:
+    async def hang(_records: Sequence[RunRecord]) -> None:
+        await asyncio.Event().wait()
+
+    writer = JournalWriter(OWNER, 0, hang)
+    writer.start()
+    async with asyncio.timeout(10):
+        for seq in (1, 2):
+            assert await writer.submit(write(rows[0], seq), "ann", "g")
+        await writer.close()

@@ -14,7 +14,7 @@ from agentplat.graphs.models import GraphModel
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
-from agentplat.runs import queries, retention, service
+from agentplat.runs import queries, retention, service, turns
 from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunMeta
 from agentplat.runs.retention import IN_USE, Retired, retire
@@ -85,7 +85,7 @@ async def test_runs_outlive_their_journal(graph: GraphModel, db: Database, setti
 
 async def test_a_run_that_failed_without_a_record_of_its_nodes_stays_failed(graph: GraphModel, db: Database) -> None:
     run = await run_of(db, graph, OLD)
-    assert await queries.claim(run.id, "w", timedelta(seconds=5), now())
+    assert await turns.claim(run.id, "w", timedelta(seconds=5), now())
     await db.execute("UPDATE runs SET status = 'FAILED', ended_at = now(), lease_until = NULL WHERE id = $1", run.id)
     assert (await shown(run))["status"] == "FAILED"
     await retire(POLICY, dry_run=False)

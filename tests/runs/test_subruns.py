@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
-from agentplat.runs import queries, service, subruns
+from agentplat.runs import queries, service, subruns, turns
 from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunMeta
 from tests.support.drawing import AGENT, INPUT, OUTPUT, SLOW, STEP, STORE, agent, draw
@@ -231,7 +231,7 @@ async def test_a_sub_run_that_can_not_be_driven_ends_its_parents_wait(driver: Dr
     run = await start(parent)
     await driver.accept(run.id)
     below = await child_of(run)
-    row = await queries.claim(below.id, driver.owner, timedelta(seconds=30), now())
+    row = await turns.claim(below.id, driver.owner, timedelta(seconds=30), now())
     assert row is not None
     await driver._fail(row, "its graph is gone")
     seen = await final(run)

@@ -10,9 +10,11 @@ from agentplat.sdk import (
     Category,
     Context,
     CostEntry,
+    CredentialsMeta,
     Outputs,
     OutputSchema,
     Schema,
+    credentials,
     field,
 )
 
@@ -207,6 +209,33 @@ class PaidBlock(Block):
     async def run(self, input: Input, ctx: Context) -> Outputs:
         await asyncio.sleep(input.delay)
         yield "out", input.v
+
+
+class TwoBlock(Block):
+    """Joins two texts, of which one may be left out."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a1a"
+    categories = (Category.BASIC,)
+    pure = True
+
+    class Input(Schema):
+        q: str = field(description="The first.")
+        u: str = field(default="dflt", description="The second.")
+
+    class Output(OutputSchema):
+        o: str = field(description="Both.")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        yield "o", input.q + input.u
+
+
+class KeyedBlock(PaidBlock):
+    """The same as the paid one, with credentials."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a1b"
+
+    class Input(PaidBlock.Input):
+        credentials: CredentialsMeta = credentials(providers=("openai",))
 
 
 def _append(path: str, line: str) -> None:

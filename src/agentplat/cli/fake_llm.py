@@ -36,7 +36,7 @@ def command(host: str, port: int, first_token_ms: float, token_ms: float, tokens
 
     The same conversation always gets the same answer. A request may set its own timing with the headers
     x-fake-first-token-ms, x-fake-token-ms and x-fake-tokens, ask for a failure with x-fake-status, and dictate the
-    answer with [[reply: some text]] in its last message.
+    answer with [[reply: some text]] or [[tool: name {"some": "arguments"}]] in the user's last message.
     """
     port = port or free_port()
     check_port(host, port)

@@ -69,6 +69,7 @@ class Stats(Struct, frozen=True):
     node_exec_count: int = 0
     node_error_count: int = 0
     error: str | None = None
+    timings: dict[str, Any] | None = None
 
 
 class Run(Struct, frozen=True):

@@ -13,7 +13,16 @@ started, whichever ends first. An argument that a tool call leaves out takes its
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from agentplat.engine.activation import Activation, CancelNode, Command, FinishRun, Observer, StartNode, SuspendRun
+from agentplat.engine.activation import (
+    Activation,
+    AnswerCall,
+    CancelNode,
+    Command,
+    FinishRun,
+    Observer,
+    StartNode,
+    SuspendRun,
+)
 from agentplat.engine.messages import (
     MailTaken,
     Message,
@@ -29,14 +38,12 @@ from agentplat.engine.messages import (
     RunBegan,
     RunEnded,
     RunSuspended,
+    ToolCalled,
 )
 from agentplat.engine.pins import select
 from agentplat.engine.place import Place, assembled, filled
 from agentplat.engine.plan import Plan, PlanLink, PlanNode, starting_inputs
 from agentplat.engine.state import FINAL, IllegalTransition, Status, check_transition
-
-# Of a message with more outputs than this, watchers see all outputs at once.
-MAX_SHOWN_SINGLY = 64
 
 
 class RunMachine:
@@ -76,7 +83,7 @@ class RunMachine:
         self._commands: list[Command] = []
         # Last node first: the order in which the AutoGPT Platform takes them, visible where it decides which value
         # comes first on a pin.
-        for node, data in reversed(starting_inputs(plan, inputs or {}, self.masks)):
+        for node, data in reversed(starting_inputs(plan, inputs or {}, self.masks, skipped)):
             self._queue(self._new_activation(node, at), data, at)
         self._commands.clear()  # they start when the run does
         self.observer = observer
@@ -127,7 +134,7 @@ class RunMachine:
 
     def _node_yielded(self, message: NodeYielded) -> None:
         act = self._activation(message.activation, Status.RUNNING)
-        self._emit(act, message.outputs)
+        act.emit(message.outputs, self.observer)
         if self._places[act.node.index].inflight[0] is act:
             self._route(act, message.outputs, message.at)
         else:
@@ -145,7 +152,7 @@ class RunMachine:
         if message.error is not None:
             outputs = [*outputs, ("error", message.error)]
             self.error_count += 1
-        self._emit(act, outputs)
+        act.emit(outputs, self.observer)
         act.status = Status.COMPLETED if message.error is None else Status.FAILED
         act.stats = message.stats
         self._close(act, message.at, ended=True)
@@ -155,6 +162,8 @@ class RunMachine:
             self._release(place, message.at)
         else:
             act.unrouted.extend(outputs)
+        if act.caller is not None:
+            self._commands.append(AnswerCall(act.caller))
 
     def _node_terminated(self, message: NodeTerminated) -> None:
         act = self._activation(message.activation, Status.RUNNING)
@@ -186,6 +195,26 @@ class RunMachine:
 
     def _node_retried(self, message: NodeRetried) -> None:
         self._activation(message.activation, Status.RUNNING).attempts += 1
+
+    def _tool_called(self, message: ToolCalled) -> None:
+        """The call has an activation to itself: of what came from elsewhere only static values meet it."""
+        caller = self._activation(message.activation, Status.RUNNING)
+        if (node := self.plan.by_id.get(message.node)) is None:
+            raise IllegalTransition(f"there is no node {message.node}")
+        act = self._new_activation(node, message.at)
+        act.received, act.caller = message.arguments, caller
+        caller.calls += (act,)
+        if message.memo is not None:
+            caller.memo, caller.emitted_before_memo = message.memo, caller.emitted()
+        data = {**self._places[node.index].static_values(node), **act.received}
+        complete = assembled(act, data, self.masks.get(node.id), skipped=False)
+        if complete is not None:
+            self._queue(act, complete, message.at)
+            return
+        act.status = Status.FAILED
+        self.error_count += 1
+        act.emit([("error", f"Input data missing or mismatch for `{node.spec.name}`")], self.observer)
+        self._commands.append(AnswerCall(caller))
 
     def _mail_taken(self, message: MailTaken) -> None:
         if message.number <= self.mail_taken:
@@ -239,22 +268,6 @@ class RunMachine:
 
     # Outputs and routing
 
-    def _emit(self, act: Activation, outputs: Outputs) -> None:
-        """Record outputs. A watched activation shows them one by one, unless that would be a flood: each time it
-        shows all outputs so far, so the cost is the square of their number."""
-        recorded = act.outputs
-        one_by_one = self.observer is not None and len(outputs) <= MAX_SHOWN_SINGLY
-        for name, value in outputs:
-            values = recorded.get(name)
-            if values is None:
-                recorded[name] = [value]
-            else:
-                values.append(value)
-            if one_by_one:
-                self.observer.node_changed(act)  # type: ignore[union-attr]
-        if self.observer and not one_by_one:
-            self.observer.node_changed(act)
-
     def _close(self, act: Activation, at: int, *, ended: bool) -> None:
         self._active -= 1
         if ended:
@@ -304,17 +317,17 @@ class RunMachine:
             act.received[pin] = value
         if self.observer:
             self.observer.node_changed(act)
-        mask = self.masks.get(node.id)
+        mask, skipped = self.masks.get(node.id), node.id in self.skipped
         data = act.received
         if node.static_pins and place.latest is not None:
             data = filled(act, place.latest.data)
-        complete = assembled(act, data, mask)
+        complete = assembled(act, data, mask, skipped=skipped)
         if complete is None:
             return
         self._queue(act, complete, at)
         if link.is_static and place.incomplete:
             for other in list(place.incomplete.values()):
-                completed = assembled(other, filled(other, complete), mask)
+                completed = assembled(other, filled(other, complete), mask, skipped=skipped)
                 if completed is not None:
                     self._queue(other, completed, at)
 
@@ -371,6 +384,7 @@ class RunMachine:
         NodeSuspended: _node_suspended,
         NodeReleased: _node_released,
         NodeRetried: _node_retried,
+        ToolCalled: _tool_called,
         MailTaken: _mail_taken,
         RunBegan: _run_began,
         RunSuspended: _run_suspended,

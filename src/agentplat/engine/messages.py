@@ -83,6 +83,19 @@ class NodeRetried(Struct, frozen=True, array_like=True, tag="retried", gc=False)
     error: str
 
 
+class ToolCalled(Struct, frozen=True, array_like=True, tag="called"):
+    """A started activation had a node run that is its tool, and waits for what comes of it. `arguments` are by pin.
+
+    `memo` is what its block needs to go on from here, should it have to begin again.
+    """
+
+    activation: int
+    at: int
+    node: str
+    arguments: dict[str, Any]
+    memo: Any = None
+
+
 class MailTaken(Struct, frozen=True, array_like=True, tag="mail", gc=False):
     """The run's mail (outputs of its sub-runs, answers of reviewers) was taken up to and including this number."""
 
@@ -122,6 +135,7 @@ Message = (
     | NodeSuspended
     | NodeReleased
     | NodeRetried
+    | ToolCalled
     | MailTaken
     | RunSuspended
     | RunAborted

@@ -39,6 +39,13 @@ class Place:
             if name != pin:
                 waiting.append(act)
 
+    def static_values(self, node: PlanNode) -> dict[str, Any]:
+        """The latest value of each static pin that has one, also where it still waits for its first use."""
+        known = dict(self.latest.data or {}) if self.latest is not None else {}
+        for act in self.incomplete.values():
+            known |= act.received
+        return {name: known[name] for name in node.static_pins if name in known}
+
 
 def filled(act: Activation, source: dict[str, Any] | None) -> dict[str, Any]:
     """What arrived, with the static pins that are lacking taken from another activation's assembled input."""
@@ -50,10 +57,13 @@ def filled(act: Activation, source: dict[str, Any] | None) -> dict[str, Any]:
     return {**data, **{name: source.get(name) for name in missing}}
 
 
-def assembled(act: Activation, data: dict[str, Any], mask: dict[str, Any] | None) -> dict[str, Any] | None:
+def assembled(
+    act: Activation, data: dict[str, Any], mask: dict[str, Any] | None, *, skipped: bool
+) -> dict[str, Any] | None:
     """The block's input from `data`, or None where a linked pin lacks its value or the block can't take it so.
 
-    A pin that was left out lacks nothing: its constant holds, or the block's default.
+    A pin that was left out lacks nothing: its constant holds, or the block's default. Where the node is skipped, no
+    block has to take it: what is missing may be the very reason.
     """
     node, omitted = act.node, act.omitted
     if mask:
@@ -64,4 +74,6 @@ def assembled(act: Activation, data: dict[str, Any], mask: dict[str, Any] | None
         if name not in data and name not in omitted:
             return None
     result = node.assembler.assemble(data, plain=not (mask or omitted))
-    return None if isinstance(result, str) else result
+    if not isinstance(result, str):
+        return result
+    return {**node.constants, **data} if skipped else None

@@ -110,7 +110,10 @@ class StartError(ValueError):
 
 
 def starting_inputs(
-    plan: Plan, inputs: Mapping[str, Any], masks: Mapping[str, dict[str, Any]]
+    plan: Plan,
+    inputs: Mapping[str, Any],
+    masks: Mapping[str, dict[str, Any]],
+    skipped: frozenset[str] = frozenset(),
 ) -> list[tuple[PlanNode, dict[str, Any]]]:
     """The nodes that a run begins with, each with its assembled input, in the graph's order. Raises StartError."""
     begun: list[tuple[PlanNode, dict[str, Any]]] = []
@@ -128,7 +131,9 @@ def starting_inputs(
             )
         assembled = node.assembler.assemble(data, plain=False)
         if isinstance(assembled, str):
-            raise StartError(assembled)
+            if node.id not in skipped:
+                raise StartError(assembled)
+            assembled = {**node.constants, **data}
         begun.append((node, assembled))
     if not begun:
         raise StartError(

@@ -21,6 +21,9 @@ _WORDS = (
 )
 # `[[reply: some text]]` in the last user message is answered with that text.
 _DICTATED = re.compile(r"\[\[reply:\s*(.*?)\]\]", re.DOTALL)
+# `[[tool: name {"some": "arguments"}]]` is answered with that call, and several of them with several calls. What
+# stands for arguments is passed on as it is, JSON or not.
+_CALLED = re.compile(r"\[\[tool:\s*(\S+?)(?:\s+(.*?))?\s*\]\]", re.DOTALL)
 _PIECE = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
 _QUOTED_CHARACTERS = 60
 
@@ -48,12 +51,18 @@ def reply(
 ) -> Reply:
     """Answer a conversation with `length` pieces of text, or with a call where tools are offered.
 
-    A tool is called once; when its result is the last message, the answer is text.
+    A tool is called once; when its result is the last message, the answer is text. So it is when the last user message
+    dictates text and no call.
     """
     seed = digest(messages)
     offered = _offered(tools, tool_choice)
     if offered and messages and messages[-1].get("role") != "tool":
-        return Reply(tool_calls=(_tool_call(offered[0], seed),), finish_reason="tool_calls")
+        asked = _asked(messages)
+        if dictated := _CALLED.findall(asked):
+            calls = [_call(name, arguments or "{}", seed, at) for at, (name, arguments) in enumerate(dictated)]
+            return Reply(tool_calls=tuple(calls), finish_reason="tool_calls")
+        if not _DICTATED.search(asked):
+            return Reply(tool_calls=(_tool_call(offered[0], seed),), finish_reason="tool_calls")
     if json_mode is not None:
         schema = json_mode.get("json_schema", {}).get("schema") or {"properties": {"answer": {"type": "string"}}}
         pieces = _pieces(json.dumps(example(schema, _text(messages, seed, length), seed)))
@@ -118,15 +127,20 @@ def _offered(tools: Sequence[Mapping[str, Any]], choice: Any) -> list[Mapping[st
 
 def _tool_call(function: Mapping[str, Any], seed: str) -> dict[str, Any]:
     arguments = example(function.get("parameters") or {"type": "object"}, "value", seed)
-    return {
-        "id": f"call_{seed[:24]}",
-        "type": "function",
-        "function": {"name": function.get("name", ""), "arguments": json.dumps(arguments)},
-    }
+    return _call(function.get("name", ""), json.dumps(arguments), seed, 0)
+
+
+def _call(name: str, arguments: str, seed: str, number: int) -> dict[str, Any]:
+    call_id = f"call_{seed[:24]}" + (f"_{number}" if number else "")
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _asked(messages: Sequence[Message]) -> str:
+    return next((content_text(m.get("content")) for m in reversed(messages) if m.get("role") == "user"), "")
 
 
 def _text(messages: Sequence[Message], seed: str, length: int) -> str:
-    asked = next((content_text(m.get("content")) for m in reversed(messages) if m.get("role") == "user"), "")
+    asked = _asked(messages)
     if dictated := _DICTATED.search(asked):
         return dictated[1].strip()
     quote = " ".join(asked.split())[:_QUOTED_CHARACTERS]

@@ -61,6 +61,7 @@ class GraphSettingsPatch(Struct, frozen=True, kw_only=True):
 
     human_in_the_loop_safe_mode: bool | UnsetType | None = UNSET
     sensitive_action_safe_mode: bool | UnsetType | None = UNSET
+    run_deadline_seconds: Annotated[int, Meta(ge=1)] | UnsetType | None = UNSET
 
 
 # --- what clients get
@@ -140,10 +141,13 @@ class DeleteGraphResponse(Struct, frozen=True, kw_only=True):
 
 
 class GraphSettings(Struct, frozen=True, kw_only=True):
-    """How much a user lets runs of a graph do unasked."""
+    """How much a user lets runs of a graph do unasked, and how many seconds each may take (not in the contract): never
+    more than the platform allows, which is also what holds where nothing is said.
+    """
 
     human_in_the_loop_safe_mode: bool = True
     sensitive_action_safe_mode: bool = False
+    run_deadline_seconds: int | UnsetType = UNSET
 
 
 # --- what the platform uses

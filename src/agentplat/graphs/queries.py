@@ -34,6 +34,7 @@ class _Settings(Struct, frozen=True):
 
     human_in_the_loop_safe_mode: bool | None = None
     sensitive_action_safe_mode: bool | None = None
+    run_deadline_seconds: int | None = None
 
 
 _encode = msgspec.json.Encoder().encode

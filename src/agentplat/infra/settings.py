@@ -20,6 +20,8 @@ SIGN_ALGORITHMS = (
     *("ES256", "ES256K", "ES384", "ES512", "ES521", "EdDSA"),
 )
 DEFAULT_HOME = Path("~/.agentplat")
+# Ten years: dates can't be had for just any number of seconds.
+MAX_DEADLINE_SECONDS = 315_360_000
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("auto", "json", "console")
 
@@ -48,6 +50,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_node_executions: int = 100_000
     lease_seconds: float = 10.0
     journal_window_ms: float = 2.0
+    max_runs_per_graph: int = 25
+    max_queued_per_user: int = 10_000
     worker_concurrency: int = 200
     db_pool_size: int = 10
     retention_days: int = 30
@@ -188,10 +192,12 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("openai_base_url", ("OPENAI_BASE_URL",), _url("http", "https")),
     ("block_modules", ("AGENTPLAT_BLOCK_MODULES",), _list),
     ("max_request_bytes", ("AGENTPLAT_MAX_REQUEST_BYTES",), _number(int, 1024)),
-    ("run_deadline_seconds", ("AGENTPLAT_RUN_DEADLINE",), _number(int, 1)),
+    ("run_deadline_seconds", ("AGENTPLAT_RUN_DEADLINE",), _number(int, 1, MAX_DEADLINE_SECONDS)),
     ("max_node_executions", ("AGENTPLAT_MAX_NODE_EXECUTIONS",), _number(int, 1)),
     ("lease_seconds", ("AGENTPLAT_LEASE",), _number(float, 0.5, 3600)),
     ("journal_window_ms", ("AGENTPLAT_JOURNAL_WINDOW_MS",), _number(float, 0, 1000)),
+    ("max_runs_per_graph", ("AGENTPLAT_MAX_RUNS_PER_GRAPH",), _number(int, 1, 10_000)),
+    ("max_queued_per_user", ("AGENTPLAT_MAX_QUEUED_PER_USER",), _number(int, 1, 10_000_000)),
     ("worker_concurrency", ("AGENTPLAT_WORKER_CONCURRENCY",), _number(int, 1)),
     ("db_pool_size", ("AGENTPLAT_DB_POOL",), _number(int, 2)),
     ("retention_days", ("AGENTPLAT_RETENTION_DAYS",), _number(int, 1, 36_500)),

@@ -52,12 +52,18 @@ REUSED = ResponseSpec(
     data_container=None, description="`Idempotency-Key` was used for another request.", generate_examples=False
 )
 
+FULL = ResponseSpec(
+    data_container=None,
+    description="Too many of your runs wait for their turn; `Retry-After` says when to try again.",
+    generate_examples=False,
+)
+
 
 @post(
     "/graphs/{graph_id:str}/execute/{graph_version:str}",
     status_code=200,
     response_headers=[WAITED, REPLAYED],
-    responses={409: REUSED},
+    responses={409: REUSED, 429: FULL},
 )
 async def execute_graph(
     graph_id: GraphId,

@@ -1,4 +1,4 @@
-"""Messages to workers: take a run, stop a run.
+"""Messages to workers: begin a run, go on with a run, stop a run.
 
 Only shortcuts: what they say is on record, and noticed by the next sweep or heartbeat where Redis lost them.
 """
@@ -13,16 +13,35 @@ from agentplat.runs.letters import Addressed
 
 _log = get_logger(__name__)
 
-# The name of the queue job that offers a run to a worker.
-EXECUTE = "runs.execute"
+# The names of the queue jobs that have a worker begin the run whose turn it is, and go on with a certain one.
+BEGIN = "runs.begin"
+RESUME = "runs.resume"
 # A job that was not heard of for this long is given to another worker.
 JOB_HEARTBEAT_SECONDS = 30
 
 
 async def offer(run_id: str) -> None:
-    """Put a run before the workers. Offering it twice does no harm."""
+    """Tell the workers that a run waits for its turn, or that one does not hold up others any more. Doing so twice does
+    no harm."""
+    await _enqueue(BEGIN, f"begin-{run_id}")
+
+
+async def offer_place(run_id: str) -> None:
+    """Have the place of a run that nobody drove any more given to the next. The sweep does so where Redis is away."""
+    try:
+        await offer(run_id)
+    except Exception as error:
+        _log.warning("place_not_offered", run_id=run_id, reason=str(error))
+
+
+async def resume(run_id: str) -> None:
+    """Put a run that has begun before the workers. Doing so twice does no harm."""
+    await _enqueue(RESUME, f"resume-{run_id}", run_id=run_id)
+
+
+async def _enqueue(job: str, key: str, **arguments: str) -> None:
     await queue("runs").enqueue(
-        EXECUTE, key=run_id, run_id=run_id, timeout=0, heartbeat=JOB_HEARTBEAT_SECONDS, retries=3, ttl=-1
+        job, key=key, timeout=0, heartbeat=JOB_HEARTBEAT_SECONDS, retries=3, ttl=-1, **arguments
     )
 
 
@@ -43,7 +62,7 @@ async def call_for_mail(letters: Sequence[Addressed], asleep: Sequence[str]) -> 
     """
     try:
         for run_id in dict.fromkeys(one.run_id for one in letters):
-            await (offer(run_id) if run_id in asleep else send_mail(run_id))
+            await (resume(run_id) if run_id in asleep else send_mail(run_id))
     except Exception as error:
         _log.warning("mail_not_announced", letters=len(letters), reason=str(error))
 

@@ -1,18 +1,23 @@
 """The runs of one worker process: claims them, keeps their leases, and finds those that nobody looks after.
 
-Who may run what is decided by one statement (`queries.claim`), so it does not matter how often a run is offered: by its
+Who may run what is decided by one statement (in `turns`), so it does not matter how often a run is offered: by its
 queue job, by the sweep of several workers at once, or twice by a queue that delivers twice. A first run and a
 recovery take the same path: claim, replay the journal (empty for a new run), go on.
+
+A run that was accepted comes with a ticket, a queue job, which says that there is something to do and not what: the
+worker takes the run whose turn it is. One that finds no run that may begin is thrown away; the run that it came for
+waits in the database, and whoever has let go of a run looks there for the next.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import msgspec
 from redis.exceptions import RedisError
 
 from agentplat.engine.compile import CompileError
-from agentplat.engine.state import Status
+from agentplat.engine.state import FINAL, Status
 from agentplat.events import service as events
 from agentplat.events.models import WITHOUT_MESSAGES, RunRecord
 from agentplat.files import service as files
@@ -21,34 +26,37 @@ from agentplat.infra.errors import AppError
 from agentplat.infra.ids import new_id
 from agentplat.infra.settings import Settings
 from agentplat.infra.telemetry import get_logger
-from agentplat.runs import control, mail, queries
+from agentplat.runs import control, mail, queries, turns, view
 from agentplat.runs.hosted import HostedRun, LeaseLost
 from agentplat.runs.journal import JournalWriter
 from agentplat.runs.letters import Addressed, SubRunEnded
 from agentplat.runs.models import RunRow
 from agentplat.runs.replay import machine_of, replay
 
-# A queued run is left to its queue job for this long before a sweep takes it.
-QUEUE_PATIENCE = timedelta(seconds=5)
 # How long running blocks may finish when the worker is told to end.
 GRACE_SECONDS = 2.0
 
+_encode = msgspec.json.Encoder().encode
 _log = get_logger(__name__)
 
 
 class Driver:
-    """Use as `async with Driver(settings) as driver`. `accept` offers it a run."""
+    """Use as `async with Driver(settings) as driver`. `take_turn` begins a run, `accept` takes a certain one."""
 
     def __init__(self, settings: Settings) -> None:
         self.owner = new_id()
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._capacity = settings.worker_concurrency
+        self._places = settings.max_runs_per_graph
         self._max_activations = settings.max_node_executions
         self._slots = asyncio.Semaphore(self._capacity)
         self._writer = JournalWriter(self.owner, settings.journal_window_ms / 1000, events.publish)
         self._hosted: dict[str, HostedRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._upkeep: list[asyncio.Task[None]] = []
+        self._served = ""  # the user whose run was taken last
+        self._choosing = asyncio.Lock()  # of many who choose at once, all would choose the same run
+        self._let_go_of_one = asyncio.Event()
 
     async def __aenter__(self) -> "Driver":
         await self._make_partitions()
@@ -57,6 +65,7 @@ class Driver:
         self._upkeep = [
             asyncio.create_task(_every(beat, self._renew), name="renew-leases"),
             asyncio.create_task(_every(beat, self._sweep), name="sweep"),
+            asyncio.create_task(_every(0, self._follow_up), name="follow-up"),
             asyncio.create_task(_every(3600, self._make_partitions), name="partitions"),
             asyncio.create_task(_every(events.RETRY_SECONDS, self._hear), name="hear"),
         ]
@@ -77,30 +86,52 @@ class Driver:
             await queries.release(left, self.owner)
             _log.info("runs_released", runs=len(left))
 
+    async def take_turn(self) -> bool:
+        """Host the run whose turn it is. Waits while this worker is full. False if there is none that may begin."""
+        return await self._take(self._claim_next)
+
     async def accept(self, run_id: str) -> bool:
-        """Claim a run and host it in the background. Waits while this worker is full. False if it isn't to be had."""
+        """Host a certain run. Waits while this worker is full. False if it isn't to be had."""
+        return await self._take(lambda: turns.claim(run_id, self.owner, self._lease, now(), self._places))
+
+    async def _claim_next(self) -> RunRow | None:
+        async with self._choosing:
+            row = await turns.claim_next(self._served, self._places, self.owner, self._lease, now())
+            if row is not None:
+                self._served = row.user_id
+            return row
+
+    async def _take(self, claim: Callable[[], Awaitable[RunRow | None]]) -> bool:
         await self._slots.acquire()
         try:
-            row = await queries.claim(run_id, self.owner, self._lease, now())
+            row = await claim()
         except BaseException:
             self._slots.release()
             raise
         if row is None:
             self._slots.release()
             return False
-        task = asyncio.create_task(self._host(row), name=f"run {run_id}")
-        self._tasks[run_id] = task
-        task.add_done_callback(lambda _: self._let_go(run_id))
+        run_id, before = row.id, self._tasks.get(row.id)
+        if hosted := self._hosted.get(run_id):
+            hosted.lose()  # our own lease had run out, as after a pause of this process: its fence is old
+        self._tasks[run_id] = task = asyncio.create_task(self._host(row, before), name=f"run {run_id}")
+        task.add_done_callback(lambda task: self._let_go(run_id, task))
         return True
 
-    def _let_go(self, run_id: str) -> None:
-        self._tasks.pop(run_id, None)
-        self._hosted.pop(run_id, None)
+    def _let_go(self, run_id: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(run_id) is task:
+            del self._tasks[run_id]
+            self._hosted.pop(run_id, None)
         self._slots.release()
+        self._let_go_of_one.set()
 
-    async def _host(self, row: RunRow) -> None:
+    async def _host(self, row: RunRow, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait({before})
         try:
             machine, recorded = (await machine_of(row), 0) if row.fence == 1 else await replay(row)
+            if machine.status in FINAL:
+                return  # an ending whose answer got lost was committed after all, before this claim's answer came
             hosted = HostedRun(row, machine, recorded, self._writer, self._max_activations)
             self._hosted[row.id] = hosted
             if await hosted.drive():
@@ -120,7 +151,8 @@ class Driver:
 
     async def _fail(self, row: RunRow, error: str) -> None:
         """End a run that has no machine, and tell who waits for it."""
-        if not await queries.fail(row.id, row.fence, error, now()):
+        at = now()
+        if not await queries.fail(row.id, row.fence, _encode(view.failed_stats(row, error, at)), at):
             return
         ended = RunRecord(
             user_id=row.user_id, graph_id=row.graph_id, run_id=row.id, seq=WITHOUT_MESSAGES, body=b"[]", final=True
@@ -150,13 +182,22 @@ class Driver:
                 hosted.look_for_mail()
 
     async def _sweep(self) -> None:
-        """Take what nobody looks after: leases that ran out, and queued runs whose job got lost (or Redis with it)."""
-        free = self._capacity - len(self._tasks)
-        if free <= 0:
-            return
-        for run_id in await queries.find_stranded(now() - QUEUE_PATIENCE, free):
-            if await self.accept(run_id):
-                _log.info("run_recovered", run_id=run_id)
+        """Take what nobody looks after: leases that ran out, and runs whose ticket got lost (or Redis with it)."""
+        if (free := self._capacity - len(self._tasks)) > 0:
+            for run_id in await queries.find_stranded(free):
+                if await self.accept(run_id):
+                    _log.info("run_recovered", run_id=run_id)
+        await self._take_turns()
+
+    async def _follow_up(self) -> None:
+        """Give the place of each run that was let go of to one that waits for it."""
+        await self._let_go_of_one.wait()
+        self._let_go_of_one.clear()
+        await self._take_turns()
+
+    async def _take_turns(self) -> None:
+        while len(self._tasks) < self._capacity and await self.take_turn():
+            pass
 
     async def _make_partitions(self) -> None:
         today = now().date()

@@ -11,7 +11,7 @@ from agentplat.events import service as events
 from agentplat.events.models import RunRecord
 from agentplat.infra.clock import now
 from agentplat.infra.ids import new_id
-from agentplat.runs import control, mail, queries, reviews, view
+from agentplat.runs import control, mail, queries, reviews, turns, view
 from agentplat.runs.letters import Addressed, SubRunEnded
 from agentplat.runs.models import RunRow
 from agentplat.runs.queries import Ending, Write
@@ -29,7 +29,7 @@ def ending_of(row: RunRow, machine: RunMachine) -> Ending:
     return Ending(
         status=machine.status,
         ended_at=view.moment(machine.ended_at),
-        stats=_encoder.encode(view.stats(machine, machine.ended_at)),
+        stats=_encoder.encode(view.timed_stats(row, machine, machine.ended_at)),
         outputs=_encoder.encode(machine.outputs),
         node_executions=_encoder.encode(view.node_executions(row, machine)),
     )
@@ -46,7 +46,7 @@ def letter_of_end(row: RunRow, machine: RunMachine) -> list[Addressed]:
 async def terminate(run_id: str) -> bool:
     """Take the run as a worker would, and end it as TERMINATED. False if somebody else has it, or it is final."""
     owner = new_id()
-    row = await queries.claim(run_id, owner, LEASE, now())
+    row = await turns.claim(run_id, owner, LEASE, now())
     if row is None:
         return False
     machine, recorded = await replay(row)
@@ -73,6 +73,8 @@ async def terminate(run_id: str) -> bool:
     await control.call_for_mail(write.letters, committed.asleep)
     await reviews.close_all(row.id)
     await mail.close_mailbox(row.id)
+    if row.place is not None:
+        await control.offer_place(row.id)
     await events.publish(
         [
             RunRecord(

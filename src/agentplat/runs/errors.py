@@ -1,6 +1,9 @@
 """What is refused about runs."""
 
-from agentplat.infra.errors import BadRequest, Conflict, Invalid, NotFound, PaymentRequired
+from agentplat.infra.errors import AppError, BadRequest, Conflict, Invalid, NotFound, PaymentRequired
+
+# When to try again that which was too much now.
+RETRY_SECONDS = 10
 
 
 class RunNotFound(NotFound):
@@ -28,6 +31,30 @@ class InsufficientBalance(PaymentRequired):
     """Insufficient balance to execute the agent. Please top up your account."""
 
     code = "insufficient_balance"
+
+
+class TooManyWaiting(AppError):
+    """Too many of your runs wait for their turn."""
+
+    status = 429
+    code = "too_many_waiting"
+
+    def __init__(self, most: int) -> None:
+        message = f"{most:,} of your runs wait for their turn, and more are not taken. Try again when some have begun."
+        super().__init__(message, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+class DeadlineInvalid(Invalid):
+    """A run can't have this deadline."""
+
+    code = "deadline_invalid"
+
+    @classmethod
+    def above(cls, most: int, given: int) -> "DeadlineInvalid":
+        message = f"Runs may take at most {most} seconds here"
+        return cls(
+            detail=[{"type": "less_than_equal", "loc": ["body", "deadline_seconds"], "msg": message, "input": given}]
+        )
 
 
 class ReviewNotFound(NotFound):

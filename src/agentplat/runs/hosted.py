@@ -20,7 +20,7 @@ from time import perf_counter
 from agentplat.blocks import service as blocks
 from agentplat.credits import service as credits
 from agentplat.credits.errors import InsufficientBalance
-from agentplat.engine.activation import Activation, CancelNode, Command, FinishRun, StartNode, SuspendRun
+from agentplat.engine.activation import Activation, AnswerCall, CancelNode, Command, FinishRun, StartNode, SuspendRun
 from agentplat.engine.machine import RunMachine
 from agentplat.engine.messages import (
     MailTaken,
@@ -217,11 +217,9 @@ class HostedRun:
 
     def _report(self, act: Activation) -> None:
         """Tell the parent run of an output."""
-        assert self.row.parent_id is not None
-        assert self.row.parent_activation is not None
-        if act.node.is_output and act.data is not None and (values := act.outputs.get("output")):
-            letter = SubRunOutput(self.row.parent_activation, str(act.data.get("name")), values)
-            self._letters.append(Addressed(self.row.parent_id, letter))
+        parent_id, activation, values = self.row.parent_id, self.row.parent_activation, act.outputs.get("output")
+        if parent_id and activation and values and act.node.is_output and act.data is not None:
+            self._letters.append(Addressed(parent_id, SubRunOutput(activation, str(act.data.get("name")), values)))
 
     def _obey(self, commands: list[Command]) -> None:
         for command in commands:
@@ -229,6 +227,8 @@ class HostedRun:
                 self._start(command.activation)
             elif type(command) is CancelNode:
                 self._cancel(command.activation)
+            elif type(command) is AnswerCall:
+                self._nodes.tell(command.activation)
             elif type(command) is SuspendRun:
                 self._suspending = True
             elif type(command) is FinishRun:
@@ -359,9 +359,9 @@ class HostedRun:
 
     def _waits_for_mail(self) -> bool:
         """Whether only a sub-run or a person can make the run go on."""
-        if self._nodes or self._ready or self._inbox or self._mail_due or self._stop_requested:
+        if not self._nodes.idle() or self._ready or self._inbox or self._mail_due or self._stop_requested:
             return False
-        return self._suspending or all(act.node.is_agent for act in self._machine.running())
+        return self._suspending or all(act.node.is_agent or act in self._nodes for act in self._machine.running())
 
     async def _let_go(self) -> bool:
         """Give the run's place to others until there is mail. False if there is some already."""

@@ -1,18 +1,30 @@
 """Queue jobs of runs. A job only wakes a worker: the database says what is true."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
-from agentplat.runs.control import EXECUTE, JOB_HEARTBEAT_SECONDS
+from agentplat.runs.control import BEGIN, JOB_HEARTBEAT_SECONDS, RESUME
 from agentplat.runs.driver import Driver
 
-__all__ = ["EXECUTE", "execute"]
+__all__ = ["BEGIN", "RESUME", "begin", "resume"]
 
 
-async def execute(ctx: dict[str, Any], *, run_id: str) -> None:
-    """Have this process's driver take the run. Beats while the worker is full."""
+async def begin(ctx: dict[str, Any]) -> None:
+    """Have this process's driver begin the run whose turn it is, which need not be the one that the job came for."""
     driver: Driver = ctx["driver"]
-    accepting = asyncio.ensure_future(driver.accept(run_id))
-    while not (await asyncio.wait({accepting}, timeout=JOB_HEARTBEAT_SECONDS / 3))[0]:
+    await _beating(ctx, driver.take_turn())
+
+
+async def resume(ctx: dict[str, Any], *, run_id: str) -> None:
+    """Have this process's driver go on with the run."""
+    driver: Driver = ctx["driver"]
+    await _beating(ctx, driver.accept(run_id))
+
+
+async def _beating(ctx: dict[str, Any], work: Coroutine[Any, Any, bool]) -> None:
+    """Beat while the worker is full."""
+    taking = asyncio.ensure_future(work)
+    while not (await asyncio.wait({taking}, timeout=JOB_HEARTBEAT_SECONDS / 3))[0]:
         await ctx["job"].update()
-    await accepting
+    await taking

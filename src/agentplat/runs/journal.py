@@ -21,6 +21,7 @@ from agentplat.runs.queries import Committed, Write
 MAX_ROWS = 1000
 MAX_BYTES = 16 * 1024 * 1024
 RETRY_SECONDS = 0.2
+PUBLISH_SECONDS = 1.0
 
 MAX_UNKNOWN_FAILURES = 5
 
@@ -129,16 +130,22 @@ class JournalWriter:
 
     async def _announce(self, entries: list[_Entry]) -> None:
         try:
-            await self._publish([_record(entry) for entry in entries])
+            # A Redis that hangs must hold up nobody's commits for long.
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await self._publish([_record(entry) for entry in entries])
         except Exception:
             # The rows are true whether or not somebody heard of them; who missed them reads the journal.
             _log.exception("records_not_published", rows=len(entries))
 
     async def _commit(self, writes: list[Write]) -> Committed:
-        failures = 0
+        failures, unanswered = 0, False
         while True:
             try:
-                return await queries.commit(writes, self._owner)
+                committed = await queries.commit(writes, self._owner)
+                if unanswered:
+                    # An attempt without an answer may have ended runs, which are not held any more since.
+                    committed.held.update(await queries.find_ended(writes))
+                return committed
             except asyncpg.CheckViolationError:
                 failures += 1
                 if failures > 1:
@@ -150,6 +157,7 @@ class JournalWriter:
                 raise
             except Exception as error:
                 # A connection that is cut shows itself in many ways, some of them as defects of the driver.
+                unanswered = True
                 failures += not isinstance(error, queries.DATABASE_AWAY)
                 if failures > MAX_UNKNOWN_FAILURES:
                     raise

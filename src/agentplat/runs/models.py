@@ -5,13 +5,14 @@ copies such bytes into the answer, so a value is encoded once in its life.
 """
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from agentplat.engine.state import Status
 
 NodeInputs = dict[str, dict[str, Any]]
+DeadlineSeconds = Annotated[int, Meta(ge=1, description="Never more than the platform allows.")]
 
 
 class CredentialsMetaInput(Struct, frozen=True, kw_only=True):
@@ -24,11 +25,14 @@ class CredentialsMetaInput(Struct, frozen=True, kw_only=True):
 
 
 class ExecuteBody(Struct, frozen=True, kw_only=True):
-    """What a client sends to start a run."""
+    """What a client sends to start a run. One that is not finished `deadline_seconds` after that is ended; this is not
+    in the contract.
+    """
 
     inputs: dict[str, Any] = {}
     credentials_inputs: dict[str, CredentialsMetaInput] = {}
     source: Literal["builder", "library", "onboarding"] | None = None
+    deadline_seconds: DeadlineSeconds | None = None
 
 
 class RunRequest(Struct, frozen=True, kw_only=True):
@@ -49,8 +53,24 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     sensitive_action_safe_mode: bool = False
 
 
+class Timings(Struct, frozen=True, kw_only=True):
+    """When the run was accepted, and how many seconds later a worker had it, its first node began, and it ended.
+
+    What each node waited and took is in its own times.
+    """
+
+    accepted: datetime
+    leased: float | None
+    first_node_started: float | None
+    finished: float | None
+
+
 class Stats(Struct, frozen=True, kw_only=True):
-    """Figures of a run. Durations in seconds, `cost` in credits (1 = 1 US cent)."""
+    """Figures of a run. Durations in seconds, `cost` in credits (1 = 1 US cent).
+
+    Not in the contract: `timings`, and `queue_position` of a run that waits: 1 if it is the next of its user and graph.
+    Both are left out of lists of runs that are going on, and of events.
+    """
 
     cost: int = 0
     duration: float = 0
@@ -62,6 +82,8 @@ class Stats(Struct, frozen=True, kw_only=True):
     error: str | None = None
     activity_status: str | None = None
     correctness_score: float | None = None
+    timings: Timings | UnsetType = UNSET
+    queue_position: int | UnsetType = UNSET
 
 
 class NodeExecution(Struct, frozen=True, kw_only=True):
@@ -168,6 +190,7 @@ class RunRow(Struct, frozen=True, kw_only=True):
     root_id: str = ""
     parent_activation: int | None = None
     depth: int = 0
+    place: int | None = None
 
 
 class Segment(Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ of that arrives in the run's mail. A review opens its record and suspends the no
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from random import random
 from time import time_ns
@@ -15,13 +15,14 @@ import msgspec
 
 from agentplat.blocks import service as blocks
 from agentplat.engine.activation import Activation
-from agentplat.engine.messages import Message, NodeEnded, NodeRetried, NodeSuspended, NodeYielded
+from agentplat.engine.messages import Message, NodeEnded, NodeRetried, NodeSuspended, NodeYielded, ToolCalled
 from agentplat.engine.policy import Policy
+from agentplat.engine.state import FINAL, Status
 from agentplat.infra.telemetry import get_logger
 from agentplat.integrations import service as integrations
 from agentplat.runs import reviews, subruns, view
 from agentplat.runs.models import RunRequest, RunRow
-from agentplat.sdk import BlockSpec, Context
+from agentplat.sdk import BlockError, BlockSpec, Context, Tool
 from agentplat.sdk.secrets import Credentials
 
 AUTO_APPROVED = "Auto-approved (user approved all future actions for this node)"
@@ -43,9 +44,15 @@ class NodeTasks:
         self._request = request
         self._post = post
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._answers: dict[int, asyncio.Event] = {}
+        self._callers: dict[int, Activation] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._tasks)
+    def __contains__(self, act: Activation) -> bool:
+        return act.number in self._tasks
+
+    def idle(self) -> bool:
+        """Whether all tasks wait for tools that run elsewhere. They may be cancelled: a call is on record."""
+        return all(number in self._callers and _waits_elsewhere(self._callers[number]) for number in self._tasks)
 
     def spawn(self, act: Activation, committed: asyncio.Future[bool] | None) -> None:
         """Execute an activation, once `committed` says that its start is on record."""
@@ -56,6 +63,11 @@ class NodeTasks:
     def cancel(self, number: int) -> None:
         if task := self._tasks.get(number):
             task.cancel()
+
+    def tell(self, caller: Activation) -> None:
+        """A tool that this activation called is done."""
+        if answer := self._answers.get(caller.number):
+            answer.set()
 
     async def close(self) -> None:
         for task in self._tasks.values():
@@ -81,6 +93,8 @@ class NodeTasks:
 
     def _done(self, number: int, _task: asyncio.Task[None]) -> None:
         self._tasks.pop(number, None)
+        self._answers.pop(number, None)
+        self._callers.pop(number, None)
         self._post(None)
 
     async def _run(self, act: Activation, committed: asyncio.Future[bool] | None) -> None:
@@ -139,11 +153,14 @@ class NodeTasks:
     async def _attempt(self, act: Activation) -> dict[str, Any] | None:
         spec = act.node.spec
         # What earlier attempts have emitted is not emitted again.
-        known = sum(len(values) for values in act.outputs.values())
+        known = act.emitted() - act.emitted_before_memo
         block = blocks.get(spec.id)
         assert block is not None
         assert act.data is not None
         context = self._context(act, await self._credentials(spec, act.data))
+        if act.node.tools:
+            context.tools = await self._tools(act)
+            context.memo, context.run_tool = act.memo, partial(self._call, act, set())
         async for name, value in blocks.stream(block(), act.data, context):
             if known:
                 known -= 1
@@ -162,6 +179,35 @@ class NodeTasks:
             if isinstance(reference, dict) and "id" in reference
         }
 
+    async def _tools(self, act: Activation) -> tuple[Tool, ...]:
+        """What the node may call. A tool that is another graph is called as that is, and says what that says."""
+        skipped = self._request.skipped
+        usable = [tool for tool in act.node.tools if tool.node_id not in skipped]
+        return tuple([await subruns.introduce(self._row.user_id, tool) if tool.agent else tool for tool in usable])
+
+    async def _call(
+        self, caller: Activation, taken: set[int], tool: Tool, arguments: Mapping[str, Any], memo: Any
+    ) -> dict[str, list[Any]]:
+        """Have a tool run, unless an earlier attempt at the caller had it run with these arguments. `taken` are the
+        calls that this attempt has come across."""
+        try:
+            given, memo = blocks.normalise(dict(arguments)), blocks.normalise(memo)
+        except (UnicodeError, TypeError, RecursionError, msgspec.MsgspecError) as error:
+            raise BlockError(f"the arguments cannot be written as JSON: {error}") from error
+        act = _call_on_record(caller, taken, tool.node_id, given)
+        answer = self._answers.setdefault(caller.number, asyncio.Event())
+        if act is None:
+            self._post(ToolCalled(caller.number, now_us(), tool.node_id, given, memo))
+        self._callers[caller.number] = caller
+        while act is None or act.status not in FINAL:
+            answer.clear()
+            await answer.wait()
+            act = act or _call_on_record(caller, taken, tool.node_id, given)
+        del self._callers[caller.number]
+        if act.status is not Status.COMPLETED:
+            raise BlockError(str(act.outputs.get("error", ["it was stopped"])[-1]))
+        return act.outputs
+
     def _context(self, act: Activation, credentials: dict[str, Credentials]) -> Context:
         row = self._row
         node_exec_id = view.activation_id(row.id, act.number)
@@ -175,3 +221,17 @@ class NodeTasks:
             idempotency_key=node_exec_id,
             credentials=credentials,
         )
+
+
+def _waits_elsewhere(caller: Activation) -> bool:
+    """Whether only sub-runs and people can answer its calls."""
+    unanswered = [act for act in caller.calls if act.status not in FINAL]
+    return bool(unanswered) and all(act.node.is_agent or act.status is Status.REVIEW for act in unanswered)
+
+
+def _call_on_record(caller: Activation, taken: set[int], node_id: str, given: Any) -> Activation | None:
+    for act in caller.calls:
+        if act.number not in taken and act.node.id == node_id and act.received == given:
+            taken.add(act.number)
+            return act
+    return None

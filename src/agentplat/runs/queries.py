@@ -1,8 +1,8 @@
 """Everything that runs say to the database. Hot statements are one round trip each.
 
 The lease is the lock: a run may be written only by the holder of its current `fence`, a number that every claim raises.
-`commit` checks it under FOR SHARE in the statement that writes, and `claim` needs the row for itself, so a holder that
-lost its lease can't add one more row, however late it wakes.
+`commit` checks it under FOR SHARE in the statement that writes, and a claim (in `turns`) needs the row for itself, so a
+holder that lost its lease can't add one more row, however late it wakes.
 """
 
 from collections.abc import Sequence
@@ -29,13 +29,14 @@ DATABASE_AWAY = (
     asyncpg.TransactionRollbackError,
 )
 
-_COLUMNS = (
+# What a RunRow is made of.
+COLUMNS = (
     "id, user_id, graph_id, graph_version, preset_id, parent_id, status, request, created_at, started_at, ended_at, "
-    "deadline, stop_requested_at, fence, root_id, parent_activation, depth, is_shared, share_token, stats, outputs, "
-    "node_executions"
+    "deadline, stop_requested_at, fence, root_id, parent_activation, depth, place, is_shared, share_token, stats, "
+    "outputs, node_executions"
 )
 # Lists don't show outputs and nodes, and fetching them would read them from the row's overflow storage.
-_LIST_COLUMNS = _COLUMNS.replace("outputs, node_executions", "NULL AS outputs, NULL AS node_executions")
+_LIST_COLUMNS = COLUMNS.replace("outputs, node_executions", "NULL AS outputs, NULL AS node_executions")
 
 
 class Ending(Struct, frozen=True, kw_only=True):
@@ -60,48 +61,41 @@ class Write(Struct, frozen=True, kw_only=True):
     letters: list[Addressed] = []
 
 
-async def insert(row: RunRow) -> None:
-    """Store a run that was accepted. One that is there already stays: a sub-run's id follows from its parent."""
-    await db().execute(
-        """
-        INSERT INTO runs (id, user_id, graph_id, graph_version, preset_id, parent_id, root_id, status, request,
-                          created_at, deadline, parent_activation, depth)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-        ON CONFLICT (id) DO NOTHING
-        """,
-        row.id,
-        row.user_id,
-        row.graph_id,
-        row.graph_version,
-        row.preset_id,
-        row.parent_id,
-        row.root_id,
-        row.status,
-        row.request,
-        row.created_at,
-        row.deadline,
-        row.parent_activation,
-        row.depth,
-    )
+async def insert(row: RunRow, most_waiting: int | None = None) -> bool:
+    """Store a run that was accepted. One that is there already stays: a sub-run's id follows from its parent.
 
-
-async def claim(run_id: str, owner: str, lease: timedelta, now: datetime) -> RunRow | None:
-    """Take the run if it waits for somebody: queued, running without a lease, or in review and to be stopped."""
-    found = await db().fetchrow(
-        f"""
-        UPDATE runs
-        SET status = 'RUNNING', started_at = COALESCE(started_at, $4), fence = fence + 1,
-            lease_owner = $2, lease_until = now() + $3
-        WHERE id = $1 AND (lease_until IS NULL OR lease_until < now())
-            AND (status IN ('QUEUED', 'RUNNING') OR (status = 'REVIEW' AND stop_requested_at IS NOT NULL))
-        RETURNING {_COLUMNS}
-        """,
-        run_id,
-        owner,
-        lease,
-        now,
+    False where that many runs of the user wait already. Requests that come at once may exceed the limit a little.
+    """
+    return bool(
+        await db().fetchval(
+            """
+            WITH room AS (
+                SELECT WHERE $14::int IS NULL OR NOT EXISTS (
+                    SELECT FROM runs WHERE user_id = $2 AND status = 'QUEUED' OFFSET $14 - 1 LIMIT 1)
+            ), stored AS (
+                INSERT INTO runs (id, user_id, graph_id, graph_version, preset_id, parent_id, root_id, status, request,
+                                  created_at, deadline, parent_activation, depth)
+                SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM room
+                ON CONFLICT (id) DO NOTHING
+            )
+            SELECT true FROM room
+            """,
+            row.id,
+            row.user_id,
+            row.graph_id,
+            row.graph_version,
+            row.preset_id,
+            row.parent_id,
+            row.root_id,
+            row.status,
+            row.request,
+            row.created_at,
+            row.deadline,
+            row.parent_activation,
+            row.depth,
+            most_waiting,
+        )
     )
-    return _row(found)
 
 
 async def renew(run_ids: Sequence[str], owner: str, lease: timedelta) -> dict[str, bool]:
@@ -136,21 +130,23 @@ _COMMIT_CTES = """
         SELECT * FROM unnest($2::text[], $3::int[], $4::date[], $5::int[], $6::bytea[])
             AS b (run_id, seq, run_day, fence, body)
     ), held AS (
-        SELECT r.id FROM runs r
+        SELECT r.id, r.fence FROM runs r
         WHERE r.lease_owner = $1 AND r.status = 'RUNNING'
             AND (r.id, r.fence) IN (SELECT run_id, fence FROM batch)
         FOR SHARE
     ), written AS (
         INSERT INTO journal (run_id, seq, run_day, fence, body)
-        SELECT b.run_id, b.seq, b.run_day, b.fence, b.body FROM batch b JOIN held ON held.id = b.run_id
+        SELECT b.run_id, b.seq, b.run_day, b.fence, b.body
+        FROM batch b JOIN held ON held.id = b.run_id AND held.fence = b.fence
         ON CONFLICT DO NOTHING
+        RETURNING run_id, seq, fence
     ), ended AS (
         UPDATE runs r
         SET status = e.status, ended_at = e.ended_at, stats = e.stats, outputs = e.outputs,
             node_executions = e.node_executions, lease_owner = NULL, lease_until = NULL
-        FROM unnest($7::text[], $8::text[], $9::timestamptz[], $10::bytea[], $11::bytea[], $12::bytea[])
-            AS e (id, status, ended_at, stats, outputs, node_executions)
-        JOIN held ON held.id = e.id
+        FROM unnest($7::text[], $8::int[], $9::text[], $10::timestamptz[], $11::bytea[], $12::bytea[], $13::bytea[])
+            AS e (id, fence, status, ended_at, stats, outputs, node_executions)
+        JOIN held ON held.id = e.id AND held.fence = e.fence
         WHERE r.id = e.id
     )
 """
@@ -158,8 +154,9 @@ _COMMIT = f"{_COMMIT_CTES} SELECT id, false AS asleep FROM held"
 _COMMIT_AND_DELIVER = f"""
     {_COMMIT_CTES}, letters AS (
         SELECT l.run_id, l.body, l.ord
-        FROM unnest($13::text[], $14::text[], $15::bytea[]) WITH ORDINALITY AS l (sender, run_id, body, ord)
-        JOIN held ON held.id = l.sender
+        FROM unnest($14::text[], $15::int[], $16::int[], $17::text[], $18::bytea[])
+            WITH ORDINALITY AS l (sender, seq, fence, run_id, body, ord)
+        JOIN written w ON w.run_id = l.sender AND w.seq = l.seq AND w.fence = l.fence
     ), {mail.DELIVERY}
     SELECT id, false AS asleep FROM held
     UNION ALL SELECT run_id, true FROM delivered_to WHERE parked
@@ -177,11 +174,11 @@ async def commit(writes: Sequence[Write], owner: str) -> Committed:
     """Write journal rows, endings and letters in one statement, hence one transaction.
 
     Of a run that `owner` no longer holds under the given fence nothing is written. Rows that exist already were written
-    by the same holder (a commit whose answer got lost), so meeting them again is no error.
+    by the same holder (a commit whose answer got lost), so meeting them again is no error; their letters are delivered
+    already, and not again.
     """
-    endings = [(write.run_id, write.ending) for write in writes if write.ending is not None]
-    letters = [letter for write in writes for letter in write.letters]
-    senders = [write.run_id for write in writes for _ in write.letters]
+    endings = [(write, write.ending) for write in writes if write.ending is not None]
+    letters = [(write, letter) for write in writes for letter in write.letters]
     parameters: list[Any] = [
         owner,
         [write.run_id for write in writes],
@@ -189,7 +186,8 @@ async def commit(writes: Sequence[Write], owner: str) -> Committed:
         [write.run_day for write in writes],
         [write.fence for write in writes],
         [write.body for write in writes],
-        [run_id for run_id, _ in endings],
+        [write.run_id for write, _ in endings],
+        [write.fence for write, _ in endings],
         [ending.status for _, ending in endings],
         [ending.ended_at for _, ending in endings],
         [ending.stats for _, ending in endings],
@@ -197,27 +195,32 @@ async def commit(writes: Sequence[Write], owner: str) -> Committed:
         [ending.node_executions for _, ending in endings],
     ]
     if letters:
-        rows = await db().fetch(_COMMIT_AND_DELIVER, *parameters, senders, *mail.columns(letters))
+        rows = await db().fetch(
+            _COMMIT_AND_DELIVER,
+            *parameters,
+            [write.run_id for write, _ in letters],
+            [write.seq for write, _ in letters],
+            [write.fence for write, _ in letters],
+            *mail.columns([letter for _, letter in letters]),
+        )
     else:
         rows = await db().fetch(_COMMIT, *parameters)
     return Committed({row["id"] for row in rows if not row["asleep"]}, [row["id"] for row in rows if row["asleep"]])
 
 
-async def fail(run_id: str, fence: int, error: str, now: datetime) -> bool:
+async def fail(run_id: str, fence: int, stats: bytes, now: datetime) -> bool:
     """End a run that can't be driven at all, if it is still the one that was claimed under `fence`."""
     return bool(
         await db().fetchval(
             """
             UPDATE runs
-            SET status = 'FAILED', ended_at = $4,
-                stats = convert_to(json_build_object('error', $3::text)::text, 'UTF8'),
-                lease_owner = NULL, lease_until = NULL
+            SET status = 'FAILED', ended_at = $4, stats = $3, lease_owner = NULL, lease_until = NULL
             WHERE id = $1 AND fence = $2 AND status = 'RUNNING'
             RETURNING true
             """,
             run_id,
             fence,
-            error,
+            stats,
             now,
         )
     )
@@ -247,22 +250,22 @@ async def ensure_partition(day: date) -> None:
         )
 
 
-async def find_stranded(queued_before: datetime, limit: int) -> list[str]:
-    """Runs that nobody is looking after: leases that ran out, and queued runs whose job got lost.
+async def find_stranded(limit: int) -> list[str]:
+    """Runs that nobody looks after: leases that ran out, and what has to end though its turn has not come.
 
     A parked run waits for letters and has no lease at all; it is found when it has some, or is past its deadline.
     """
     rows = await db().fetch(
         """
-        SELECT id FROM runs
-        WHERE (status = 'RUNNING' AND lease_until < now())
-           OR (status = 'RUNNING' AND lease_until IS NULL AND (
-                deadline < now() OR NOT EXISTS (SELECT FROM mailboxes m WHERE m.run_id = runs.id AND m.parked)))
-           OR (status = 'QUEUED' AND created_at < $1)
+        SELECT id, created_at FROM runs
+        WHERE status = 'RUNNING' AND (lease_until < now() OR lease_until IS NULL AND (
+            deadline < now() OR NOT EXISTS (SELECT FROM mailboxes m WHERE m.run_id = runs.id AND m.parked)))
+        UNION ALL
+        SELECT id, created_at FROM runs
+        WHERE status = 'QUEUED' AND (deadline < now() OR stop_requested_at IS NOT NULL)
         ORDER BY created_at
-        LIMIT $2
+        LIMIT $1
         """,
-        queued_before,
         limit,
     )
     return [row["id"] for row in rows]
@@ -272,7 +275,7 @@ async def get(user_id: str, run_id: str, graph_id: str | None = None) -> RunRow 
     return _row(
         await db().fetchrow(
             f"""
-            SELECT {_COLUMNS} FROM runs
+            SELECT {COLUMNS} FROM runs
             WHERE id = $1 AND user_id = $2 AND ($3::text IS NULL OR graph_id = $3) AND NOT is_deleted
             """,
             run_id,
@@ -284,7 +287,23 @@ async def get(user_id: str, run_id: str, graph_id: str | None = None) -> RunRow 
 
 async def find(run_id: str) -> RunRow | None:
     """A run whoever owns it: for code that acts on runs, not for answers to somebody."""
-    return _row(await db().fetchrow(f"SELECT {_COLUMNS} FROM runs WHERE id = $1", run_id))
+    return _row(await db().fetchrow(f"SELECT {COLUMNS} FROM runs WHERE id = $1", run_id))
+
+
+async def find_ended(writes: Sequence[Write]) -> list[str]:
+    """Those of the runs that the given rows have ended."""
+    endings = [write for write in writes if write.ending is not None]
+    rows = await db().fetch(
+        """
+        SELECT j.run_id FROM unnest($1::text[], $2::int[], $3::date[], $4::int[]) AS e (run_id, seq, run_day, fence)
+        JOIN journal j ON (j.run_id, j.seq, j.run_day, j.fence) = (e.run_id, e.seq, e.run_day, e.fence)
+        """,
+        [write.run_id for write in endings],
+        [write.seq for write in endings],
+        [write.run_day for write in endings],
+        [write.fence for write in endings],
+    )
+    return [row["run_id"] for row in rows]
 
 
 async def find_final(run_ids: Sequence[str]) -> list[str]:

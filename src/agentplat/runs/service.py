@@ -7,17 +7,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from agentplat.credits import service as credits
 from agentplat.engine.machine import RunMachine
-from agentplat.engine.state import FINAL
+from agentplat.engine.state import FINAL, Status
 from agentplat.graphs import service as graphs
 from agentplat.infra.clock import now
 from agentplat.infra.ids import is_id, new_id
 from agentplat.infra.settings import get_settings
 from agentplat.infra.uow import unit_of_work
-from agentplat.runs import acceptance, idempotency, queries, retention, stopping, view
-from agentplat.runs.errors import InsufficientBalance, RunNotFound
+from agentplat.runs import acceptance, idempotency, queries, retention, stopping, turns, view
+from agentplat.runs.errors import DeadlineInvalid, InsufficientBalance, RunNotFound, TooManyWaiting
 from agentplat.runs.models import (
     Accepted,
     ExecuteBody,
@@ -71,7 +72,7 @@ async def accept(
     """Start a run, at most once under an idempotency key."""
     if key is None:
         row = await _prepared(user_id, graph_id, version, body, preset_id)
-        await queries.insert(row)
+        await _store(row)
         await acceptance.announce(row)
         return Accepted(run=view.started_run(row))
     # Asked before anything is checked: what was accepted stays accepted, also when the balance is gone since.
@@ -83,7 +84,7 @@ async def accept(
         async with unit_of_work():
             known = await idempotency.claim(user_id, key, wanted)
             if known == wanted:
-                await queries.insert(row)
+                await _store(row)
         if known == wanted:
             await acceptance.announce(row)
             return Accepted(run=view.started_run(row))
@@ -91,8 +92,17 @@ async def accept(
     return Accepted(run=_started_runs.decode(known.response), replayed=True)
 
 
+async def _store(row: RunRow) -> None:
+    most = get_settings().max_queued_per_user
+    if not await queries.insert(row, most):
+        raise TooManyWaiting(most)
+
+
 async def _prepared(user_id: str, graph_id: str, version: int, body: ExecuteBody, preset_id: str | None) -> RunRow:
     """The row of a run to be. What can't begin is refused here, before anything is stored."""
+    allowed = get_settings().run_deadline_seconds
+    if body.deadline_seconds is not None and body.deadline_seconds > allowed:
+        raise DeadlineInvalid.above(allowed, body.deadline_seconds)
     if await credits.balance(user_id) <= 0:
         raise InsufficientBalance
     graph = await graphs.runnable(user_id, graph_id, version)
@@ -104,7 +114,8 @@ async def _prepared(user_id: str, graph_id: str, version: int, body: ExecuteBody
         sensitive_action_safe_mode=settings.sensitive_action_safe_mode,
     )
     created = now()
-    deadline = created + timedelta(seconds=get_settings().run_deadline_seconds)
+    usual = allowed if settings.run_deadline_seconds is UNSET else min(settings.run_deadline_seconds, allowed)
+    deadline = created + timedelta(seconds=body.deadline_seconds or usual)
     return await acceptance.draft(new_id(), user_id, graph, request, created, deadline, preset_id)
 
 
@@ -117,7 +128,8 @@ async def get(user_id: str, graph_id: str, run_id: str, wait: float = 0) -> RunW
     if row.status in FINAL:
         return view.stored_run(row)
     machine, _ = await replay(row)
-    return view.live_run_with_nodes(row, machine, view.microseconds(now()))
+    position = await turns.position(row) if row.status == Status.QUEUED else None
+    return view.live_run_with_nodes(row, machine, view.microseconds(now()), position)
 
 
 async def outcome(run: RunMeta, wait: float) -> StartedRun:

@@ -6,12 +6,15 @@ started. What comes of it arrives in the parent's mail.
 
 from uuid import UUID, uuid5
 
+from msgspec.structs import replace
+
 from agentplat.engine.activation import Activation
 from agentplat.graphs import service as graphs
 from agentplat.infra.clock import now
 from agentplat.infra.errors import AppError
 from agentplat.runs import acceptance, mail, queries, stopping, view
 from agentplat.runs.models import RunRequest, RunRow
+from agentplat.sdk import Tool
 
 MAX_DEPTH = 16
 _NAMESPACE = UUID("7c0e7d0e-3f5b-4b0f-9c62-6d2c5d0a8f11")
@@ -62,6 +65,16 @@ async def start(parent: RunRow, request: RunRequest, act: Activation) -> None:
         raise NotStarted(str(error)) from error
     await queries.insert(row)
     await acceptance.announce(row)
+
+
+async def introduce(user_id: str, tool: Tool) -> Tool:
+    """A tool that is another graph, with that graph's name, unless its node has one, and purpose. Raises NotStarted."""
+    assert tool.agent is not None
+    try:
+        graph = await graphs.runnable_within(user_id, *tool.agent)
+    except AppError as error:
+        raise NotStarted(str(error)) from error
+    return replace(tool, name=tool.name or graph.name, description=graph.description or tool.description)
 
 
 async def stop(parent: RunRow, act: Activation) -> None:

@@ -12,6 +12,7 @@ class Run(Table, tablename="runs"):
     preset_id = Text(null=True, default=None)
     parent_activation = Integer(null=True, default=None)
     depth = Integer(default=0)
+    place = Integer(null=True, default=None)
     parent_id = Text(null=True, default=None)
     root_id = Text()
     status = Text()

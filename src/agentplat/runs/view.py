@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from agentplat.engine.activation import Activation
 from agentplat.engine.machine import RunMachine
@@ -17,6 +18,7 @@ from agentplat.runs.models import (
     RunWithNodes,
     StartedRun,
     Stats,
+    Timings,
     as_stored,
 )
 
@@ -90,6 +92,34 @@ def stats(machine: RunMachine, now: int) -> Stats:
     )
 
 
+def timed_stats(row: RunRow, machine: RunMachine, now: int) -> Stats:
+    """The figures with the run's timings. Looks at all activations, so it is nothing for every event of a run."""
+    began = min((act.started_at for act in machine.activations if act.started_at is not None), default=None)
+    timings = Timings(
+        accepted=row.created_at,
+        leased=None if row.started_at is None else _seconds(row, microseconds(row.started_at)),
+        first_node_started=_seconds(row, began),
+        finished=_seconds(row, machine.ended_at),
+    )
+    return replace(stats(machine, now), timings=timings)
+
+
+def failed_stats(row: RunRow, error: str, at: datetime) -> Stats:
+    """The figures of a run that has no machine."""
+    timings = Timings(
+        accepted=row.created_at,
+        leased=None if row.started_at is None else _seconds(row, microseconds(row.started_at)),
+        first_node_started=None,
+        finished=_seconds(row, microseconds(at)),
+    )
+    return Stats(error=error, timings=timings)
+
+
+def _seconds(row: RunRow, at: int | None) -> float | None:
+    """From the run's acceptance. Never below 0, whatever the clocks of different machines say."""
+    return None if at is None else max(0, at - microseconds(row.created_at)) / 1e6
+
+
 def inputs_taken(machine: RunMachine) -> dict[str, Any]:
     """The values that the run's input nodes begin with, by input name."""
     return {
@@ -119,9 +149,13 @@ def stored_run(row: RunRow) -> RunWithNodes:
     )
 
 
-def live_run_with_nodes(row: RunRow, machine: RunMachine, now: int) -> RunWithNodes:
+def live_run_with_nodes(row: RunRow, machine: RunMachine, now: int, queue_position: int | None) -> RunWithNodes:
     """A run as far as its machine has come."""
-    return RunWithNodes(**run_members(row, machine, now), node_executions=node_executions(row, machine))
+    figures = timed_stats(row, machine, now)
+    if queue_position is not None:
+        figures = replace(figures, queue_position=queue_position)
+    members = run_members(row, machine, now) | {"stats": figures}
+    return RunWithNodes(**members, node_executions=node_executions(row, machine))
 
 
 def _stored(row: RunRow) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class Block:
         repeatable: It may run again after a crash although it has effects. Same as `pure` unless set.
         timeout: Seconds that one attempt may take; a node can set its own.
         calls_tools: It calls the nodes that its output `tools` is wired to, which it finds in `ctx.tools`. A call is an
-            output `tools_^_<node id>_~_<pin>` for each of the tool's pins, null where an argument is left out.
+            output `tools_^_<node id>_~_<pin>` for each of the tool's pins, null where an argument is left out. Or it
+            awaits `ctx.call`.
         static_output: Its output stays available and is used again by every execution that needs it.
         sensitive: A person may want to approve its input first.
         costs: Prices; the first entry whose filter fits the input counts.

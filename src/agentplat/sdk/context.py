@@ -1,6 +1,6 @@
 """What the platform hands to a block besides its input."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import httpx2
@@ -66,12 +66,15 @@ class Services(Struct, frozen=True, kw_only=True):
     base_urls: Mapping[str, str] = {}
 
 
+ToolRunner = Callable[[Tool, Mapping[str, Any], Any], Awaitable[dict[str, list[Any]]]]
+
+
 class Context(Struct, kw_only=True):
     """One execution of one block: who asked for it, where it stands, and what it may use.
 
     `idempotency_key` stays the same when a node execution is attempted again after a crash; hand it to services that
     know such keys. `credentials` is keyed by the name of the credentials pin. `tools` are the nodes that a block with
-    `calls_tools` may call.
+    `calls_tools` may call; `memo` is the last one that came with a call, when such a block begins again.
     """
 
     user_id: str
@@ -84,8 +87,10 @@ class Context(Struct, kw_only=True):
     timezone: str = "UTC"
     credentials: Mapping[str, Credentials] = {}
     tools: tuple[Tool, ...] = ()
+    memo: Any = None
     shared: Services | None = None
     run_files: Files | None = None
+    run_tool: ToolRunner | None = None
     recorded: NodeStats | None = None
 
     @property
@@ -106,6 +111,16 @@ class Context(Struct, kw_only=True):
         if self.run_files is None:
             raise BlockError("Files are not available here.")
         return self.run_files
+
+    async def call(self, tool: Tool, arguments: Mapping[str, Any], memo: Any = None) -> dict[str, list[Any]]:
+        """Run a tool as a node of this run and wait for its outputs, by name. Raises `BlockError` where it fails.
+
+        The call is on record. Should the block have to begin again, the same call gives what it gave; and the block
+        finds the last `memo` and is expected to go on from there: outputs from before that are not to be emitted again.
+        """
+        if self.run_tool is None:
+            raise BlockError("Tools cannot be run here.")
+        return await self.run_tool(tool, arguments, memo)
 
     def base_url(self, provider: str) -> str | None:
         """Where the provider's API is, if the installation says so."""

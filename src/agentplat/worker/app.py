@@ -38,7 +38,7 @@ async def run_worker(settings: Settings) -> None:
         context: dict[str, Any] = {"driver": driver}
         worker = Worker(
             queue("runs"),
-            functions=[(jobs.EXECUTE, jobs.execute)],
+            functions=[(jobs.BEGIN, jobs.begin), (jobs.RESUME, jobs.resume)],
             concurrency=CONCURRENCY,
             dequeue_timeout=DEQUEUE_SECONDS,
             shutdown_grace_period_s=GRACE_SECONDS,

@@ -6,6 +6,7 @@ from typing import Any
 import openai
 
 from agentplat.blocks.builtin import llm_call
+from agentplat.blocks.builtin.llm_messages import Message
 from agentplat.blocks.builtin.llm_models import (
     DEFAULT_MODEL,
     LLM_COSTS,
@@ -87,7 +88,7 @@ class AITextGeneratorBlock(Block):
         yield "prompt", reply.prompt
 
 
-def _messages(prompt: str, sys_prompt: str, values: dict[str, str]) -> list[llm_call.Message]:
+def _messages(prompt: str, sys_prompt: str, values: dict[str, str]) -> list[Message]:
     # Without values nothing is a template, so that braces in a prompt survive.
     if values:
         prompt, sys_prompt = templates.render(prompt, values), templates.render(sys_prompt, values)
@@ -98,7 +99,7 @@ def _messages(prompt: str, sys_prompt: str, values: dict[str, str]) -> list[llm_
 async def ask(
     ctx: Context,
     model: LlmModel,
-    messages: Sequence[llm_call.Message],
+    messages: Sequence[Message],
     *,
     retry: int,
     max_tokens: int | None,

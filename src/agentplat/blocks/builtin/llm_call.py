@@ -1,16 +1,15 @@
 """One call of a language model, whoever provides it. All blocks that talk to models come through here."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import openai
 from msgspec import Struct
 
+from agentplat.blocks.builtin.llm_compression import compressed
+from agentplat.blocks.builtin.llm_messages import Message, message_tokens
 from agentplat.blocks.builtin.llm_models import MODELS, UNKNOWN_MAX_OUTPUT, LlmModel
-from agentplat.sdk import BlockError, Context, tokens
-
-Message = Mapping[str, Any]
+from agentplat.sdk import BlockError, Context
 
 # A model may think for minutes; anything longer is a lost connection.
 _TIMEOUT_SECONDS = 600.0
@@ -50,9 +49,13 @@ async def call(
     json_mode: bool = False,
     tools: Sequence[Mapping[str, Any]] = (),
     parallel_tool_calls: bool | None = None,
+    compress: bool = True,
     attempt: int = 1,
 ) -> Reply:
-    """Ask the model. Adds what it used to the statistics; raises `BlockError`, or a provider's error worth a retry."""
+    """Ask the model. Adds what it used to the statistics; raises `BlockError`, or a provider's error worth a retry.
+
+    A conversation of more than half of what the model can take in is shortened first, unless told otherwise.
+    """
     if model.provider != "openai":
         raise BlockError(f"Models of the provider '{model.provider}' are not available on this installation yet.")
     credentials = ctx.api_key()
@@ -66,7 +69,7 @@ async def call(
         http_client=ctx.http,
         timeout=_TIMEOUT_SECONDS,
     )
-    prompt = list(messages)
+    prompt = compressed(messages, model.context_window // 2) if compress else list(messages)
     options: dict[str, Any] = {"max_completion_tokens": output_limit(model, prompt, max_tokens)}
     if json_mode:
         options["response_format"] = {"type": "json_object"}
@@ -89,28 +92,6 @@ def output_limit(model: LlmModel, messages: Sequence[Message], wanted: int | Non
     room = model.context_window - sum(message_tokens(message) for message in messages)
     most = model.max_output or UNKNOWN_MAX_OUTPUT
     return max(1, min(room, most, wanted or most))
-
-
-def message_tokens(message: Message) -> int:
-    content = message.get("content") or ""
-    count = 4 if "name" in message else 3
-    if isinstance(content, str):
-        count += tokens.count(content)
-    else:
-        count += sum(_part_tokens(part) for part in content)
-    for tool_call in message.get("tool_calls") or ():
-        function = tool_call.get("function", {})
-        texts = (tool_call.get("id"), tool_call.get("type"), function.get("name"), function.get("arguments"))
-        count += sum(tokens.count(text) for text in texts if text)
-    return count
-
-
-def _part_tokens(part: Any) -> int:
-    if not isinstance(part, dict):
-        return tokens.count(str(part))
-    values = (part.get(key) for key in ("id", "name", "input", "tool_use_id", "content", "text"))
-    texts = (value if isinstance(value, str) else json.dumps(value) for value in values if value)
-    return sum(tokens.count(text) for text in texts)
 
 
 def _reply(answer: Any, prompt: list[Message], ctx: Context) -> Reply:

@@ -1,0 +1,40 @@
+"""Runs take turns: a place for each one that goes on, and an order for those that wait."""
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+from piccolo.table import Table
+
+ID = "2026-11-22T15:30:00:000000"
+VERSION = "1.38.0"
+DESCRIPTION = "places and turns of runs"
+
+STATEMENTS = [
+    "ALTER TABLE runs ADD COLUMN place integer CHECK (place > 0)",
+    # One index for each of the two statuses that runs pass through, so that a plan that was made while few runs waited
+    # is still right when many do.
+    "DROP INDEX runs_unfinished",
+    # That no two running runs of one user and graph have the same place is what limits their number. A run leaves the
+    # index when its status changes, so nothing has to give a place back, and no count can drift from the truth.
+    "CREATE UNIQUE INDEX runs_places ON runs (user_id, graph_id, place) WHERE status = 'RUNNING'",
+    # The order of those that wait. The expression is their lane: the graph, and one of their own for sub-runs.
+    """
+    CREATE INDEX runs_waiting ON runs (user_id, (CASE WHEN parent_id IS NULL THEN graph_id ELSE '' END), created_at, id)
+    WHERE status = 'QUEUED'
+    """,
+]
+
+
+async def forwards() -> MigrationManager:
+    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
+
+    async def create() -> None:
+        for statement in STATEMENTS:
+            await Table.raw(statement)
+
+    async def drop() -> None:
+        await Table.raw("DROP INDEX IF EXISTS runs_places, runs_waiting")
+        await Table.raw("CREATE INDEX runs_unfinished ON runs (created_at) WHERE status IN ('QUEUED', 'RUNNING')")
+        await Table.raw("ALTER TABLE runs DROP COLUMN IF EXISTS place")
+
+    manager.add_raw(create)
+    manager.add_raw_backwards(drop)
+    return manager

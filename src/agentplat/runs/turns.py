@@ -1,0 +1,176 @@
+"""Whose turn it is: the order in which runs that wait begin, and how many of them may go on at once.
+
+- A run that goes on holds a *place*, a number from 1 to the limit. A unique index says that no two running runs of one
+  user and graph have the same, so whatever claims come at once, there are never more than the limit. A place is given
+  back by ceasing to be RUNNING: no count is kept that could drift. A run that waits for its sub-runs keeps its place;
+  one in REVIEW has none. Sub-runs need none, since a parent that keeps its place while it waits for one that gets none
+  would wait for ever; nor does a run that is only claimed to be ended.
+- Who waits, waits as a row, in the *lane* of its user and graph, in order of acceptance. Sub-runs of a user have one
+  lane together, which comes first: what was begun is brought to its end before something else begins.
+- A free worker goes round the users in the order of their ids, from the one it served last, and takes one run of each:
+  the longest waiting one whose lane has a free place. So nobody waits for more than one run of each other user, however
+  many those have waiting.
+
+Both ways round are skip scans of the index `runs_waiting`: they look at users and lanes, never at the runs behind them.
+"""
+
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import cache
+
+import asyncpg
+
+from agentplat.infra.db import db
+from agentplat.runs.models import RunRow
+from agentplat.runs.queries import COLUMNS
+
+# As in the index `runs_waiting`.
+_LANE = "(CASE WHEN r.parent_id IS NULL THEN r.graph_id ELSE '' END)"
+
+
+def _free_place(user: str, graph: str, places: str) -> str:
+    """Any free place, as a query. Chosen at random, so that two who choose at once seldom choose the same."""
+    return f"""
+        SELECT n FROM (
+            SELECT generate_series(1, {places}::int)
+            EXCEPT
+            SELECT taken.place FROM runs taken
+            WHERE taken.user_id = {user} AND taken.graph_id = {graph} AND taken.status = 'RUNNING'
+                AND taken.place IS NOT NULL
+        ) AS free (n) ORDER BY random() LIMIT 1
+    """
+
+
+# A run that begins needs a place. One that is past its deadline, or to be stopped, is only taken to be ended.
+_NEEDS_PLACE = (
+    "r.status = 'QUEUED' AND r.parent_id IS NULL AND r.stop_requested_at IS NULL AND r.deadline > now() "
+    "AND $5::int IS NOT NULL"
+)
+_CLAIM = f"""
+    WITH free AS (
+        SELECT r.id AS run_id, ({_free_place("r.user_id", "r.graph_id", "$5")}) AS free_place
+        FROM runs r WHERE r.id = $1
+    )
+    UPDATE runs r
+    SET status = 'RUNNING', started_at = COALESCE(started_at, $4), fence = fence + 1,
+        lease_owner = $2, lease_until = now() + $3,
+        place = CASE WHEN r.status = 'RUNNING' THEN r.place WHEN {_NEEDS_PLACE} THEN free_place END
+    FROM free
+    WHERE r.id = free.run_id AND (lease_until IS NULL OR lease_until < now())
+        AND (status IN ('QUEUED', 'RUNNING') OR (status = 'REVIEW' AND stop_requested_at IS NOT NULL))
+        AND (free_place IS NOT NULL OR NOT ({_NEEDS_PLACE}))
+    RETURNING {COLUMNS}
+"""
+
+
+# The users that have runs waiting, from the one after user $1, all the way round; number 0 is only where that begins.
+_TURNS = """
+    turns (user_id, wrapped, number) AS (
+        SELECT $1::text COLLATE "C", false, 0
+        UNION ALL
+        SELECT next.user_id, next.wrapped, t.number + 1
+        FROM turns t CROSS JOIN LATERAL (
+            (SELECT r.user_id, t.wrapped AS wrapped FROM runs r
+             WHERE r.status = 'QUEUED' AND r.user_id > t.user_id ORDER BY r.user_id LIMIT 1)
+            UNION ALL
+            (SELECT r.user_id, true FROM runs r
+             WHERE r.status = 'QUEUED' AND NOT t.wrapped ORDER BY r.user_id LIMIT 1)
+            ORDER BY wrapped LIMIT 1
+        ) next
+        WHERE NOT (next.wrapped AND next.user_id > $1)
+    )
+"""
+# The lanes of user `t` in which runs wait, with the time when the first of each was accepted.
+_LANES = f"""
+            lanes AS (
+                (SELECT {_LANE} AS lane, r.created_at FROM runs r
+                 WHERE r.status = 'QUEUED' AND r.user_id = t.user_id
+                 ORDER BY {_LANE}, r.created_at LIMIT 1)
+                UNION ALL
+                SELECT next.lane, next.created_at
+                FROM lanes l CROSS JOIN LATERAL (
+                    SELECT {_LANE} AS lane, r.created_at FROM runs r
+                    WHERE r.status = 'QUEUED' AND r.user_id = t.user_id AND {_LANE} > l.lane
+                    ORDER BY {_LANE}, r.created_at LIMIT 1
+                ) next
+            )
+"""
+
+
+@cache
+def claim_next_sql(places: int) -> str:
+    """The statement that takes the run whose turn it is, for a worker that last served user $1.
+
+    `turn` is that run's user; the rest is NULL where somebody else is just taking it. The number of places is not a
+    parameter, because not knowing it Postgres would plan the statement anew each time, which takes longer than to
+    execute it.
+    """
+    return f"""
+    WITH RECURSIVE {_TURNS}, chosen AS (
+        SELECT t.user_id, lane.lane, lane.place
+        FROM turns t CROSS JOIN LATERAL (
+            WITH RECURSIVE {_LANES}
+            SELECT l.lane, place.n AS place
+            FROM lanes l LEFT JOIN LATERAL ({_free_place("t.user_id", "l.lane", str(places))}) place ON l.lane <> ''
+            WHERE l.lane = '' OR place.n IS NOT NULL
+            ORDER BY l.lane <> '', l.created_at LIMIT 1
+        ) lane
+        WHERE t.number > 0
+        LIMIT 1
+    ), next_in_turn AS (
+        SELECT c.user_id, run.id AS run_id, c.place
+        FROM chosen c LEFT JOIN LATERAL (
+            SELECT r.id FROM runs r
+            WHERE r.status = 'QUEUED' AND r.user_id = c.user_id AND {_LANE} = c.lane
+            ORDER BY r.created_at, r.id LIMIT 1 FOR UPDATE SKIP LOCKED
+        ) run ON true
+    ), claimed AS (
+        UPDATE runs r
+        SET status = 'RUNNING', started_at = COALESCE(started_at, $4), fence = fence + 1,
+            lease_owner = $2, lease_until = now() + $3, place = next_in_turn.place
+        FROM next_in_turn WHERE r.id = next_in_turn.run_id
+        RETURNING r.*
+    )
+    SELECT next_in_turn.user_id AS turn, {", ".join(f"claimed.{name}" for name in COLUMNS.split(", "))}
+    FROM next_in_turn LEFT JOIN claimed ON true
+    """
+
+
+async def claim(run_id: str, owner: str, lease: timedelta, now: datetime, places: int | None = None) -> RunRow | None:
+    """Take the run if it waits for somebody: queued, running without a lease, or in review and to be stopped.
+
+    A queued one must find one of `places` free; None is for who only ends it.
+    """
+    while True:
+        with suppress(asyncpg.UniqueViolationError):  # somebody took that place meanwhile: there may be another
+            found = await db().fetchrow(_CLAIM, run_id, owner, lease, now, places)
+            return None if found is None else RunRow(**found)
+
+
+async def claim_next(served: str, places: int, owner: str, lease: timedelta, now: datetime) -> RunRow | None:
+    """Take the run whose turn it is after a run of user `served`. None if no run waits that may begin."""
+    while True:
+        with suppress(asyncpg.UniqueViolationError):
+            found = await db().fetchrow(claim_next_sql(places), served, owner, lease, now)
+            if found is None:
+                return None
+            members = dict(found)
+            served = members.pop("turn")
+            if members["id"] is not None:  # else somebody else has just taken it
+                return RunRow(**members)
+
+
+async def position(row: RunRow) -> int:
+    """Where a run that waits stands in its lane, from 1."""
+    return int(
+        await db().fetchval(
+            f"""
+            SELECT 1 + count(*) FROM runs r
+            WHERE r.status = 'QUEUED' AND r.user_id = $1 AND {_LANE} = $2 AND (r.created_at, r.id) < ($3, $4)
+            """,
+            row.user_id,
+            row.graph_id if row.parent_id is None else "",
+            row.created_at,
+            row.id,
+        )
+    )
