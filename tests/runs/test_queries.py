@@ -190,3 +190,25 @@ async def test_a_run_that_can_not_be_driven_fails_once(run_id: str) -> None:
     found = await queries.find(run_id)
     assert found is not None
     assert (found.status, found.stats) == (Status.FAILED, b'{"error":"no such block"}')
+
+
+async def test_looking_for_stranded_runs_reads_no_others(run_id: str, db: Database) -> None:
+    """Among many runs that are over or wait for people, the plan touches only what indexes single out."""
+    await db.execute(
+        """
+        INSERT INTO runs (id, user_id, graph_id, graph_version, root_id, status, request, created_at, deadline)
+        SELECT gen_random_uuid()::text, user_id, graph_id, graph_version, root_id,
+            CASE WHEN n % 4 = 0 THEN 'REVIEW' ELSE 'COMPLETED' END, request, created_at, now() + interval '1 day'
+        FROM runs CROSS JOIN generate_series(1, 20000) AS n WHERE id = $1
+        """,
+        run_id,
+    )
+    await db.execute("ANALYZE runs")
+    assert await queries.find_stranded(10) == []
+    statements = (
+        f"SELECT id FROM runs WHERE status IN ('QUEUED', 'REVIEW') AND {condition}"
+        for condition in ("deadline < now()", "stop_requested_at IS NOT NULL")
+    )
+    for one in statements:
+        plan = "\n".join(row[0] for row in await db.fetch(f"EXPLAIN {one}"))
+        assert "Seq Scan" not in plan, plan

@@ -265,3 +265,13 @@ async def test_foreign_reviews_are_not_seen(driver: Driver) -> None:
     with pytest.raises(AppError) as refused:
         await reviewing.answer("bob", [ReviewItem(node_exec_id=review["node_exec_id"], approved=True)])
     assert refused.value.status == 404
+
+
+async def test_nobody_is_waited_for_beyond_the_deadline(driver: Driver, db: Database) -> None:
+    graph, run, _ = await in_review(driver, A27)
+    await db.execute("UPDATE runs SET deadline = now() - interval '1 second' WHERE id = $1", run.id)
+    seen = await final(run)  # the sweep finds it
+    assert seen["status"] == "FAILED"
+    assert "deadline" in seen["stats"]["error"]
+    assert await waiting(run) == []
+    assert outcomes(seen, graph)["h"] == [("FAILED", {})]

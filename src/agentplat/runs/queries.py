@@ -261,8 +261,9 @@ async def find_stranded(limit: int) -> list[str]:
         WHERE status = 'RUNNING' AND (lease_until < now() OR lease_until IS NULL AND (
             deadline < now() OR NOT EXISTS (SELECT FROM mailboxes m WHERE m.run_id = runs.id AND m.parked)))
         UNION ALL
-        SELECT id, created_at FROM runs
-        WHERE status = 'QUEUED' AND (deadline < now() OR stop_requested_at IS NOT NULL)
+        SELECT id, created_at FROM runs WHERE status IN ('QUEUED', 'REVIEW') AND deadline < now()
+        UNION ALL
+        SELECT id, created_at FROM runs WHERE status IN ('QUEUED', 'REVIEW') AND stop_requested_at IS NOT NULL
         ORDER BY created_at
         LIMIT $1
         """,
