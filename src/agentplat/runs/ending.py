@@ -11,7 +11,7 @@ from agentplat.events import service as events
 from agentplat.events.models import RunRecord
 from agentplat.infra.clock import now
 from agentplat.infra.ids import new_id
-from agentplat.runs import control, mail, queries, reviews, turns, view
+from agentplat.runs import control, mail, queries, turns, view
 from agentplat.runs.letters import Addressed, SubRunEnded
 from agentplat.runs.models import RunRow
 from agentplat.runs.queries import Ending, Write
@@ -71,7 +71,6 @@ async def terminate(run_id: str) -> bool:
     if row.id not in committed.held:
         return False
     await control.call_for_mail(write.letters, committed.asleep)
-    await reviews.close_all(row.id)
     await mail.close_mailbox(row.id)
     if row.place is not None:
         await control.offer_place(row.id)

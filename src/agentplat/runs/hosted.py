@@ -37,7 +37,7 @@ from agentplat.engine.messages import (
     encode,
 )
 from agentplat.engine.state import Status
-from agentplat.runs import mail, reviews, subruns, view
+from agentplat.runs import mail, subruns, view
 from agentplat.runs.charging import ChargedStart
 from agentplat.runs.ending import ending_of, letter_of_end
 from agentplat.runs.journal import JournalWriter
@@ -316,8 +316,6 @@ class HostedRun:
             await subruns.stop(self.row, act)
         await mail.close_mailbox(self.row.id)
         await self._pay_fee()
-        if self._machine.aborted:
-            await reviews.close_all(self.row.id)
 
     async def _pay_fee(self) -> None:
         """Count the executions that were free. Counted once: the charge's key is the run's."""

@@ -148,6 +148,11 @@ _COMMIT_CTES = """
             AS e (id, fence, status, ended_at, stats, outputs, node_executions)
         JOIN held ON held.id = e.id AND held.fence = e.fence
         WHERE r.id = e.id
+        RETURNING r.id
+    ), given_up AS (
+        UPDATE reviews SET status = 'REJECTED', processed = true, review_message = 'Execution was stopped by user',
+            updated_at = now(), reviewed_at = now()
+        WHERE status = 'WAITING' AND run_id IN (SELECT id FROM ended)
     )
 """
 _COMMIT = f"{_COMMIT_CTES} SELECT id, false AS asleep FROM held"
@@ -171,7 +176,8 @@ class Committed(NamedTuple):
 
 
 async def commit(writes: Sequence[Write], owner: str) -> Committed:
-    """Write journal rows, endings and letters in one statement, hence one transaction.
+    """Write journal rows, endings and letters in one statement, hence one transaction. With a run's ending go the
+    reviews that nobody will answer any more.
 
     Of a run that `owner` no longer holds under the given fence nothing is written. Rows that exist already were written
     by the same holder (a commit whose answer got lost), so meeting them again is no error; their letters are delivered

@@ -17,8 +17,6 @@ from agentplat.infra.db import db
 from agentplat.runs import mail, view
 from agentplat.runs.models import RunRow
 
-STOPPED = "Execution was stopped by user"
-
 _encode = msgspec.json.Encoder().encode
 _COLUMNS = (
     "node_exec_id, user_id, run_id, activation, node_id, graph_id, graph_version, payload, instructions, editable, "
@@ -180,17 +178,4 @@ async def wake_run(run_id: str) -> bool:
             """,
             run_id,
         )
-    )
-
-
-async def close_all(run_id: str) -> None:
-    """Reject what still waits in a run that was stopped."""
-    await db().execute(
-        """
-        UPDATE reviews SET status = 'REJECTED', processed = true, review_message = $2, updated_at = $3, reviewed_at = $3
-        WHERE run_id = $1 AND status = 'WAITING'
-        """,
-        run_id,
-        STOPPED,
-        now(),
     )

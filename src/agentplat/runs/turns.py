@@ -57,7 +57,8 @@ _CLAIM = f"""
         place = CASE WHEN r.status = 'RUNNING' THEN r.place WHEN {_NEEDS_PLACE} THEN free_place END
     FROM free
     WHERE r.id = free.run_id AND (lease_until IS NULL OR lease_until < now())
-        AND (status IN ('QUEUED', 'RUNNING') OR (status = 'REVIEW' AND (stop_requested_at IS NOT NULL OR deadline < now())))
+        AND (status IN ('QUEUED', 'RUNNING')
+            OR (status = 'REVIEW' AND (stop_requested_at IS NOT NULL OR deadline < now())))
         AND (free_place IS NOT NULL OR NOT ({_NEEDS_PLACE}))
     RETURNING {COLUMNS}
 """
