@@ -33,6 +33,8 @@ from agentplat.runs.letters import Addressed, SubRunEnded
 from agentplat.runs.models import RunRow
 from agentplat.runs.replay import machine_of, replay
 
+# How soon a run is found whose lease has run out. Each sweep is two statements on small indexes.
+SWEEP_SECONDS = 0.5
 # How long running blocks may finish when the worker is told to end.
 GRACE_SECONDS = 2.0
 
@@ -64,7 +66,7 @@ class Driver:
         beat = self._lease.total_seconds() / 3
         self._upkeep = [
             asyncio.create_task(_every(beat, self._renew), name="renew-leases"),
-            asyncio.create_task(_every(beat, self._sweep), name="sweep"),
+            asyncio.create_task(_every(min(beat, SWEEP_SECONDS), self._sweep), name="sweep"),
             asyncio.create_task(_every(0, self._follow_up), name="follow-up"),
             asyncio.create_task(_every(3600, self._make_partitions), name="partitions"),
             asyncio.create_task(_every(events.RETRY_SECONDS, self._hear), name="hear"),
