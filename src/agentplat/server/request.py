@@ -45,7 +45,8 @@ class ApiRequest(Request[Any, Any, Any]):
                 body.decode()
             decoded = decoder.decode(body or b"null")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise invalid_body(error, body) from None
+            # How deep the decoder goes before it gives up depends on the process; the limit does not.
+            raise (too_deep() if is_too_deep(body) else invalid_body(error, body)) from None
         if is_too_deep(body):
             raise too_deep()
         return decoded
