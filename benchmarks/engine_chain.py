@@ -1,6 +1,7 @@
 """The engine alone: a chain of 1,000 pure nodes in memory, on one core.
 
-Baseline: the same engine and blocks with one asyncio task per node, the common way to execute nodes.
+Baseline: the same engine and blocks with one asyncio task per node, the common way to execute nodes. For comparison
+also the same blocks with no engine at all, values handed from future to future: a bound on what an engine can reach.
 """
 
 import asyncio
@@ -31,12 +32,13 @@ def main() -> Result:
     )
     ours = [_rate(_run, plan) for _ in range(ROUNDS)]
     baseline = [_rate(_run_tasks, plan) for _ in range(ROUNDS)]
+    bare = figure("no engine, one task per node", "1/s", [_rate(_run_bare, plan) for _ in range(ROUNDS)])
     mine, theirs = figure("executions", "1/s", ours), figure("one task per node", "1/s", baseline)
     return Result(
         case="engine_chain",
         what=f"chain of {NODES} pure nodes in memory, one core",
         target=">= 100,000 executions/s",
-        figures=[mine],
+        figures=[mine, bare],
         baseline=theirs,
         ratio=mine.median / theirs.median,
     )
@@ -84,3 +86,22 @@ async def _tasks(plan: Plan) -> None:
     commands = machine.feed(RunBegan(1))
     while isinstance(command := commands[0], StartNode):
         commands = machine.feed(await asyncio.create_task(execute(command)))
+
+
+def _run_bare(plan: Plan) -> None:
+    asyncio.run(_bare(plan))
+
+
+async def _bare(plan: Plan) -> None:
+    context = Context(user_id="bench")
+
+    async def execute(spec_id: str, value: asyncio.Future[object]) -> object:
+        block = blocks.get(spec_id)
+        assert block is not None
+        return blocks.run_inline(block(), {"input": await value}, context).outputs[0][1]
+
+    value: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    value.set_result(1)
+    for node in plan.nodes:
+        value = asyncio.ensure_future(execute(node.spec.id, value))
+    await value
