@@ -30,7 +30,7 @@ def _settings(settings: Settings) -> None:
 
 
 def sign(claims: dict[str, Any], key: str = JWT_KEY, algorithm: str = "HS256") -> str:
-    return jwt.encode({"aud": "authenticated", "sub": "u", **claims}, key, algorithm=algorithm)
+    return jwt.encode({"aud": "authenticated", "sub": "u", "exp": 2**32, **claims}, key, algorithm=algorithm)
 
 
 def test_a_token_says_who_is_asking(make_token: Token) -> None:
@@ -53,13 +53,17 @@ def test_issued_tokens_are_accepted() -> None:
         (sign({"aud": ["x", "y"]}), TokenInvalid, "Invalid token"),
         (sign({}, key="another key that is long enough to sign"), TokenInvalid, "Invalid token"),
         (sign({}, algorithm="HS384", key=JWT_KEY * 2), TokenInvalid, "Invalid token"),
-        (jwt.encode({"sub": "u", "aud": "authenticated"}, "", algorithm="none"), TokenInvalid, "Invalid token"),
-        (jwt.encode({"sub": "u"}, JWT_KEY, algorithm="HS256"), TokenInvalid, "Invalid token"),
+        (jwt.encode({"sub": "u", "aud": "authenticated", "exp": 2**32}, "", algorithm="none"), TokenInvalid, "Invalid"),
+        (jwt.encode({"sub": "u", "exp": 2**32}, JWT_KEY, algorithm="HS256"), TokenInvalid, "Invalid token"),
+        (jwt.encode({"sub": "u", "aud": "authenticated"}, JWT_KEY), TokenInvalid, 'Invalid token: .*"exp" claim'),
+        (sign({"exp": None}), TokenInvalid, 'Invalid token: .*"exp" claim'),
+        (sign({"exp": "soon"}), TokenInvalid, "Invalid token"),
+        (sign({"exp": 1e400}), TokenInvalid, "Invalid token"),
         (sign({"nbf": 2**31}), TokenInvalid, "Invalid token"),
         (sign({"sub": ""}), SubjectMissing, "User ID not found in token"),
         (sign({"sub": None}), SubjectMissing, "User ID not found in token"),
         (sign({"sub": ["u"]}), TokenInvalid, "Invalid token"),
-        (jwt.encode({"aud": "authenticated"}, JWT_KEY), SubjectMissing, "User ID not found in token"),
+        (jwt.encode({"aud": "authenticated", "exp": 2**32}, JWT_KEY), SubjectMissing, "User ID not found in token"),
         (sign({"sub": "a\0b"}), TokenInvalid, "Invalid token"),
         (sign({"sub": "a" * 256}), TokenInvalid, "Invalid token"),
         ("not.a.token", TokenInvalid, "Invalid token"),

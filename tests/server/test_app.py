@@ -18,7 +18,7 @@ from tests.support.services import JWT_KEY
 
 
 def token(**claims: Any) -> str:
-    return jwt.encode({"sub": "ann", "aud": "authenticated", **claims}, claims.pop("key", JWT_KEY), algorithm="HS256")
+    return jwt.encode({"sub": "ann", "aud": "authenticated", "exp": 2**32, **claims}, JWT_KEY, algorithm="HS256")
 
 
 # --- who comes in
@@ -34,8 +34,9 @@ def token(**claims: Any) -> str:
         (f"Bearer {token(exp=1)}", "Token has expired"),
         (f"Bearer {token(aud='anon')}", "Invalid token"),
         (f"Bearer {token(sub=None)}", "User ID not found in token"),
-        ("Bearer " + jwt.encode({"sub": "ann", "aud": "authenticated"}, "x" * 40), "Invalid token"),
-        ("Bearer " + jwt.encode({"sub": "ann", "aud": "authenticated"}, "", algorithm="none"), "Invalid token"),
+        ("Bearer " + jwt.encode({"sub": "ann", "aud": "authenticated", "exp": 2**32}, "x" * 40), "Invalid token"),
+        ("Bearer " + jwt.encode({"sub": "ann", "aud": "authenticated", "exp": 2**32}, "", "none"), "Invalid token"),
+        ("Bearer " + jwt.encode({"sub": "ann", "aud": "authenticated"}, JWT_KEY), "Invalid token"),
         (f"Bearer {token()[:-3]}", "Invalid token"),
     ],
 )

@@ -25,8 +25,6 @@ from agentplat.infra.errors import ConfigError
 from agentplat.infra.lru import LRU
 from agentplat.infra.settings import Settings, get_settings
 
-# A token without `exp` is valid for ever (the contract does not demand one), but not remembered for ever.
-UNLIMITED_REMEMBERED_SECONDS = 300.0
 MAX_ID_LENGTH = 255
 
 _known_users: LRU[str, bool] = LRU(100_000)
@@ -50,18 +48,19 @@ class Verifier:
             self._verified.pop(token)
         claims = self._decode(token)
         user = _user_of(claims)
-        self._verified.put(token, (float(claims.get("exp", moment + UNLIMITED_REMEMBERED_SECONDS)), user))
+        self._verified.put(token, (float(claims["exp"]), user))
         return user
 
     def _decode(self, token: str) -> dict[str, Any]:
         try:
-            # The subject is looked at by `_user_of`, which tells a missing one from an unusable one.
+            # The subject is looked at by `_user_of`, which tells a missing one from an unusable one. The AutoGPT Platform
+            # takes tokens without `exp`; here, where nothing can revoke a token, one that leaks would be good for ever.
             return jwt.decode(
                 token,
                 self.key,
                 algorithms=[self.algorithm],
                 audience=self.audience,
-                options={"verify_sub": False},
+                options={"verify_sub": False, "require": ["exp"]},
             )
         except jwt.ExpiredSignatureError:
             raise TokenExpired from None
