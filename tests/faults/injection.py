@@ -28,7 +28,7 @@ class Target:
         living = [
             child.pid
             for child in self.platform.children
-            if child.arguments == ("worker",) and child.status is None and child.pid is not None
+            if child.arguments[0] == "worker" and child.status is None and child.pid is not None
         ]
         return self.chance.choice(living) if living else None
 

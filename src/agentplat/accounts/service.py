@@ -53,8 +53,8 @@ class Verifier:
 
     def _decode(self, token: str) -> dict[str, Any]:
         try:
-            # The subject is looked at by `_user_of`, which tells a missing one from an unusable one. The AutoGPT Platform
-            # takes tokens without `exp`; here, where nothing can revoke a token, one that leaks would be good for ever.
+            # The subject is looked at by `_user_of`, which tells a missing one from an unusable one. The AutoGPT
+            # Platform takes tokens without `exp`; as nothing can revoke a token, one that leaks would be good for ever.
             return jwt.decode(
                 token,
                 self.key,

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from granian.log import LogLevels
 
 from agentplat.cli.lifeline import die_with
 from agentplat.cli.supervisor import check_port
+from agentplat.infra.metrics import shared_by_processes
 from agentplat.infra.settings import get_settings
 
 # Sockets count as requests in progress: this bounds the dashboards that one process serves.
@@ -30,7 +32,7 @@ def command(host: str | None, port: int | None, processes: int | None) -> None:
     host, port = host or settings.host, port or settings.port
     check_port(host, port)
     processes = processes or settings.server_processes
-    Granian(
+    server = Granian(
         f"{__name__}:load",
         address=host,
         port=port,
@@ -46,7 +48,10 @@ def command(host: str | None, port: int | None, processes: int | None) -> None:
         respawn_interval=0.5,
         workers_kill_timeout=STOP_SECONDS,
         log_level=LogLevels.warning,
-    ).serve()
+    )
+    # Inherited by the processes that are started, and seen by them before they count anything.
+    with shared_by_processes() if settings.enable_metrics and processes > 1 else nullcontext():
+        server.serve()
 
 
 def load() -> Any:

@@ -112,7 +112,9 @@ class Platform:
             self._start_fake_llm()
         self._spawn("server", "server")
         for number in range(self.workers):
-            self._spawn("worker" if self.workers == 1 else f"worker-{number + 1}", "worker")
+            port = self.settings.worker_metrics_port
+            metrics = () if port is None else ("--metrics-port", str(port + number))
+            self._spawn("worker" if self.workers == 1 else f"worker-{number + 1}", "worker", *metrics)
         self._wait_ready()
         if self.announce:
             self._write_state()
@@ -161,7 +163,7 @@ class Platform:
         """The server shows it by answering; a worker has to say it."""
         give_up = time.monotonic() + READY_SECONDS
         while not (
-            all(child.ready for child in self.children if child.arguments == ("worker",)) and _answers(self.url)
+            all(child.ready for child in self.children if child.arguments[0] == "worker") and _answers(self.url)
         ):
             for child in self.children:
                 if child.status is not None:

@@ -30,6 +30,8 @@ def command(host: str | None, port: int | None, workers: int, fake_llm: bool) ->
             out.print(f"[bold green]agentplat is running[/] at {platform.url}")
             out.print(f"  API        {platform.url}/api      (OpenAPI: {platform.url}/openapi.json)")
             out.print(f"  WebSocket  {platform.ws_url}?token=TOKEN")
+            if settings.enable_metrics:
+                out.print(f"  Metrics    {platform.url}/metrics")
             out.print("  Token      agentplat token --email you@example.com")
             out.print("Press Ctrl-C to stop.")
             platform.wait()

@@ -56,6 +56,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     db_pool_size: int = 10
     retention_days: int = 30
     server_processes: int = 1
+    enable_metrics: bool = False
+    worker_metrics_port: int | None = None
     log_level: str = "INFO"
     log_format: str = "auto"
 
@@ -202,6 +204,8 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("db_pool_size", ("AGENTPLAT_DB_POOL",), _number(int, 2)),
     ("retention_days", ("AGENTPLAT_RETENTION_DAYS",), _number(int, 1, 36_500)),
     ("server_processes", ("AGENTPLAT_SERVER_PROCESSES",), _number(int, 1)),
+    ("enable_metrics", ("ENABLE_METRICS",), _boolean),
+    ("worker_metrics_port", ("AGENTPLAT_WORKER_METRICS_PORT",), _number(int, 1, 65_535)),
     ("log_level", ("LOG_LEVEL",), _one_of(*LOG_LEVELS)),
     ("log_format", ("LOG_FORMAT",), _one_of(*LOG_FORMATS)),
 )

@@ -14,7 +14,7 @@ from agentplat.events.models import RunRecord
 from agentplat.graphs import service as graphs
 from agentplat.graphs.models import GraphVersion
 from agentplat.infra.telemetry import get_logger
-from agentplat.runs import control, view
+from agentplat.runs import control, metrics, view
 from agentplat.runs.errors import NotStartable
 from agentplat.runs.models import NodeInputs, RunRequest, RunRow
 
@@ -80,6 +80,7 @@ async def draft(
 
 async def announce(row: RunRow) -> None:
     """Wake a worker and the dashboards. The committed row is the truth: what fails here is made up for by the sweep."""
+    metrics.ACCEPTED.inc()
     accepted = RunRecord(user_id=row.user_id, graph_id=row.graph_id, run_id=row.id, seq=0, body=b"[]")
     try:
         async with asyncio.timeout(ANNOUNCE_SECONDS):

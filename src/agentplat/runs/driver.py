@@ -26,7 +26,7 @@ from agentplat.infra.errors import AppError
 from agentplat.infra.ids import new_id
 from agentplat.infra.settings import Settings
 from agentplat.infra.telemetry import get_logger
-from agentplat.runs import control, mail, queries, turns, view
+from agentplat.runs import control, mail, metrics, queries, turns, view
 from agentplat.runs.hosted import HostedRun, LeaseLost
 from agentplat.runs.journal import JournalWriter
 from agentplat.runs.letters import Addressed, SubRunEnded
@@ -116,6 +116,7 @@ class Driver:
         run_id, before = row.id, self._tasks.get(row.id)
         if hosted := self._hosted.get(run_id):
             hosted.lose()  # our own lease had run out, as after a pause of this process: its fence is old
+        metrics.HOSTED.inc()
         self._tasks[run_id] = task = asyncio.create_task(self._host(row, before), name=f"run {run_id}")
         task.add_done_callback(lambda task: self._let_go(run_id, task))
         return True
@@ -124,6 +125,7 @@ class Driver:
         if self._tasks.get(run_id) is task:
             del self._tasks[run_id]
             self._hosted.pop(run_id, None)
+        metrics.HOSTED.dec()
         self._slots.release()
         self._let_go_of_one.set()
 
@@ -134,11 +136,14 @@ class Driver:
             machine, recorded = (await machine_of(row), 0) if row.fence == 1 else await replay(row)
             if machine.status in FINAL:
                 return  # an ending whose answer got lost was committed after all, before this claim's answer came
+            if row.fence == 1:
+                metrics.STARTED.inc()
             hosted = HostedRun(row, machine, recorded, self._writer, self._max_activations)
             self._hosted[row.id] = hosted
             if await hosted.drive():
                 await files.discard(row.id)
         except LeaseLost:
+            metrics.LEASES_LOST.inc()
             _log.warning("lease_lost", run_id=row.id, fence=row.fence)
         except queries.DATABASE_AWAY as error:
             # The run is still ours to whoever asks the database; when the lease ends the next sweep takes it.
@@ -156,6 +161,7 @@ class Driver:
         at = now()
         if not await queries.fail(row.id, row.fence, _encode(view.failed_stats(row, error, at)), at):
             return
+        metrics.ENDED[Status.FAILED].inc()
         ended = RunRecord(
             user_id=row.user_id, graph_id=row.graph_id, run_id=row.id, seq=WITHOUT_MESSAGES, body=b"[]", final=True
         )
@@ -188,6 +194,7 @@ class Driver:
         if (free := self._capacity - len(self._tasks)) > 0:
             for run_id in await queries.find_stranded(free):
                 if await self.accept(run_id):
+                    metrics.RECOVERED.inc()
                     _log.info("run_recovered", run_id=run_id)
         await self._take_turns()
 

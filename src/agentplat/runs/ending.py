@@ -11,7 +11,7 @@ from agentplat.events import service as events
 from agentplat.events.models import RunRecord
 from agentplat.infra.clock import now
 from agentplat.infra.ids import new_id
-from agentplat.runs import control, mail, queries, turns, view
+from agentplat.runs import control, mail, metrics, queries, turns, view
 from agentplat.runs.letters import Addressed, SubRunEnded
 from agentplat.runs.models import RunRow
 from agentplat.runs.queries import Ending, Write
@@ -70,6 +70,7 @@ async def terminate(run_id: str) -> bool:
     committed = await queries.commit([write], owner)
     if row.id not in committed.held:
         return False
+    metrics.run_ended(machine, view.timings(row, machine))
     await control.call_for_mail(write.letters, committed.asleep)
     await mail.close_mailbox(row.id)
     if row.place is not None:

@@ -37,7 +37,7 @@ from agentplat.engine.messages import (
     encode,
 )
 from agentplat.engine.state import Status
-from agentplat.runs import mail, subruns, view
+from agentplat.runs import mail, metrics, subruns, view
 from agentplat.runs.charging import ChargedStart
 from agentplat.runs.ending import ending_of, letter_of_end
 from agentplat.runs.journal import JournalWriter
@@ -312,6 +312,7 @@ class HostedRun:
         self._letters += letter_of_end(self.row, self._machine)
         if not await self._submit(ending_of(self.row, self._machine)):
             raise LeaseLost
+        metrics.run_ended(self._machine, view.timings(self.row, self._machine))
         for act in self._orphans:
             await subruns.stop(self.row, act)
         await mail.close_mailbox(self.row.id)

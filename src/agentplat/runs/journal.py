@@ -14,7 +14,7 @@ import asyncpg
 
 from agentplat.events.models import RunRecord
 from agentplat.infra.telemetry import get_logger
-from agentplat.runs import control, mail, queries
+from agentplat.runs import control, mail, metrics, queries
 from agentplat.runs.charging import ChargedStart, Outcome, record_charged_starts
 from agentplat.runs.queries import Committed, Write
 
@@ -25,7 +25,7 @@ PUBLISH_SECONDS = 1.0
 
 MAX_UNKNOWN_FAILURES = 5
 
-Publish = Callable[[Sequence[RunRecord]], Awaitable[object]]
+Publish = Callable[[Sequence[RunRecord]], Awaitable[bool]]
 
 _log = get_logger(__name__)
 
@@ -84,6 +84,7 @@ class JournalWriter:
         """
         outcome = (await record_charged_starts([start], self._owner))[start.write.run_id]
         if outcome.paid:
+            metrics.CREDITS.inc(sum(charge.amount for charge in start.charges))
             done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             await self._announce([_Entry(start.write, user_id, graph_id, done)])
         return outcome
@@ -110,6 +111,7 @@ class JournalWriter:
         return batch
 
     async def _write(self, batch: list[_Entry]) -> None:
+        began = monotonic()
         try:
             committed = await self._commit([entry.write for entry in batch])
         except Exception as error:
@@ -122,6 +124,9 @@ class JournalWriter:
                 await self._write([entry])
             return
         written = [entry for entry in batch if entry.write.run_id in committed.held]
+        metrics.JOURNAL_COMMIT.observe(monotonic() - began)
+        metrics.JOURNAL_ROWS.inc(len(written))
+        metrics.JOURNAL_BYTES.inc(sum(len(entry.write.body) for entry in written))
         await self._announce(written)
         if letters := [letter for entry in written for letter in entry.write.letters]:
             await control.call_for_mail(letters, committed.asleep)
@@ -132,9 +137,11 @@ class JournalWriter:
         try:
             # A Redis that hangs must hold up nobody's commits for long.
             async with asyncio.timeout(PUBLISH_SECONDS):
-                await self._publish([_record(entry) for entry in entries])
+                heard = await self._publish([_record(entry) for entry in entries])
+            metrics.UNPUBLISHED.inc(0 if heard else len(entries))
         except Exception:
             # The rows are true whether or not somebody heard of them; who missed them reads the journal.
+            metrics.UNPUBLISHED.inc(len(entries))
             _log.exception("records_not_published", rows=len(entries))
 
     async def _commit(self, writes: list[Write]) -> Committed:

@@ -16,6 +16,7 @@ from agentplat.graphs import service as graphs
 from agentplat.infra.clock import now
 from agentplat.infra.ids import is_id, new_id
 from agentplat.infra.settings import get_settings
+from agentplat.infra.telemetry import get_logger
 from agentplat.infra.uow import unit_of_work
 from agentplat.runs import acceptance, idempotency, queries, retention, stopping, turns, view
 from agentplat.runs.errors import DeadlineInvalid, InsufficientBalance, RunNotFound, TooManyWaiting
@@ -35,6 +36,8 @@ from agentplat.runs.replay import machine_of, replay
 from agentplat.runs.waiting import hearing_ends, waiting
 
 MAX_LISTED = 250
+# A scrape that takes longer is given up by most who scrape.
+GAUGES_SECONDS = 2.0
 
 __all__ = [
     "IN_USE",
@@ -42,6 +45,7 @@ __all__ = [
     "accept",
     "delete",
     "find",
+    "gauges",
     "get",
     "hearing_ends",
     "journal",
@@ -57,6 +61,7 @@ __all__ = [
     "stop",
 ]
 
+_log = get_logger(__name__)
 _encoder = msgspec.json.Encoder()
 _started_runs = msgspec.json.Decoder(StartedRun)
 
@@ -206,6 +211,20 @@ row_members = view.row_members
 IN_USE = retention.IN_USE
 Retired = retention.Retired
 retire = retention.retire
+
+
+async def gauges() -> list[tuple[str, str, float]]:
+    """Name, meaning and value of what metrics say of all runs. Nothing where the database doesn't answer soon."""
+    try:
+        async with asyncio.timeout(GAUGES_SECONDS):
+            waiting, places = await turns.load()
+    except Exception as error:
+        _log.warning("gauges_not_read", reason=str(error))
+        return []
+    return [
+        ("agentplat_runs_waiting", "Runs that wait for their turn, the same on every server.", waiting),
+        ("agentplat_run_places_used", "Places of running runs, the same on every server.", places),
+    ]
 
 
 async def journal(row: RunRow, from_seq: int) -> list[Segment]:

@@ -24,6 +24,8 @@ from agentplat.infra.db import db
 from agentplat.runs.models import RunRow
 from agentplat.runs.queries import COLUMNS
 
+# Counting them takes some milliseconds.
+MOST_COUNTED = 100_000
 # As in the index `runs_waiting`.
 _LANE = "(CASE WHEN r.parent_id IS NULL THEN r.graph_id ELSE '' END)"
 
@@ -159,6 +161,19 @@ async def claim_next(served: str, places: int, owner: str, lease: timedelta, now
             served = members.pop("turn")
             if members["id"] is not None:  # else somebody else has just taken it
                 return RunRow(**members)
+
+
+async def load() -> tuple[int, int]:
+    """How many runs of all users wait for their turn, and how many places are taken; no more than MOST_COUNTED each."""
+    row = await db().fetchrow(
+        """
+        SELECT (SELECT count(*) FROM (SELECT FROM runs WHERE status = 'QUEUED' LIMIT $1) AS w) AS waiting,
+            (SELECT count(*) FROM (SELECT FROM runs WHERE status = 'RUNNING' AND place IS NOT NULL LIMIT $1) AS p)
+                AS places
+        """,
+        MOST_COUNTED,
+    )
+    return row["waiting"], row["places"]
 
 
 async def position(row: RunRow) -> int:

@@ -94,14 +94,18 @@ def stats(machine: RunMachine, now: int) -> Stats:
 
 def timed_stats(row: RunRow, machine: RunMachine, now: int) -> Stats:
     """The figures with the run's timings. Looks at all activations, so it is nothing for every event of a run."""
+    return replace(stats(machine, now), timings=timings(row, machine))
+
+
+def timings(row: RunRow, machine: RunMachine) -> Timings:
+    """Where the time went so far. Looks at all activations."""
     began = min((act.started_at for act in machine.activations if act.started_at is not None), default=None)
-    timings = Timings(
+    return Timings(
         accepted=row.created_at,
         leased=None if row.started_at is None else _seconds(row, microseconds(row.started_at)),
         first_node_started=_seconds(row, began),
         finished=_seconds(row, machine.ended_at),
     )
-    return replace(stats(machine, now), timings=timings)
 
 
 def failed_stats(row: RunRow, error: str, at: datetime) -> Stats:

@@ -1,13 +1,15 @@
 """The API server, assembled."""
 
+from collections.abc import Awaitable, Callable
+
 from litestar import Litestar
 from litestar.config.compression import CompressionConfig
 from litestar.di import Provide
 from litestar.enums import ScopeType
-from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 
 from agentplat.infra.settings import Settings
-from agentplat.server import openapi
+from agentplat.server import metrics, openapi
 from agentplat.server.auth import Authentication, current_user
 from agentplat.server.cors import Cors
 from agentplat.server.edge import Edge
@@ -24,7 +26,7 @@ COMPRESSION_LEVEL = 4
 class Application(Litestar):
     """Litestar inside its edge."""
 
-    edge: Edge
+    edge: Callable[[HTTPScope, Receive, Send], Awaitable[None]]
 
     async def __call__(
         self,
@@ -56,4 +58,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         logging_config=None,
     )
     app.edge = Edge(super(Application, app).__call__, Cors(settings.backend_cors_allow_origins))
+    if settings.enable_metrics:
+        app.register(metrics.show)
+        app.edge = metrics.Measured(app.edge)
     return app
