@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -53,6 +54,15 @@ def test_outputs_phases_and_counts(run: Run) -> None:
     ]
     assert lines[-1][:4] == ["COMPLETED:", "6", "node", "executions"]
     assert "  name (AgentShortTextInput): 1 done" in done.stderr
+
+
+def test_the_platforms_own_timings(run: Run) -> None:
+    done = run(AGENTS / "squares.json", "--input", "count=3", "--timings")
+    assert done.returncode == 0, done.stderr
+    for moment in ("enqueued +0.0 ms", "leased", "first node started", "finished"):
+        assert re.search(rf"^  {moment}", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^  Node +Executions +waited +executed +recorded$", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^  \S.* 3 +[\d.]+ ms +[\d.]+ ms +[\d.]+ ms$", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_json_is_one_document(run: Run) -> None:

@@ -54,6 +54,7 @@ async def test_a_run_is_counted_once_at_each_step_of_its_way(driver: Driver, mor
     assert more("runs_started_total") == 1
     assert more("runs_finished_total", status="completed") == 1
     assert more("node_executions_total", status="completed") == 4
+    assert more("node_seconds_total", phase="waited") > 0
     assert more("journal_rows_total") >= 1
     assert more("journal_bytes_total") > 100
     assert more("journal_commit_seconds_count") >= 1

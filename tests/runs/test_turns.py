@@ -289,7 +289,8 @@ async def test_every_run_says_where_its_time_went(driver: Driver) -> None:
     run = await start(graph)
     waiting = (await look(run))["stats"]["timings"]
     accepted = waiting["accepted"]
-    assert waiting == {"accepted": accepted, "leased": None, "first_node_started": None, "finished": None}
+    later = {"leased": None, "first_node_started": None, "finished": None}
+    assert waiting == {"accepted": accepted, "enqueued": 0, **later}
     await driver.take_turn()
     async with asyncio.timeout(5):
         while (live := (await look(run))["stats"]["timings"])["first_node_started"] is None:
@@ -299,6 +300,24 @@ async def test_every_run_says_where_its_time_went(driver: Driver) -> None:
     assert timings == live | {"finished": timings["finished"]}
     assert timings["accepted"] == accepted
     assert 0 <= timings["leased"] <= timings["first_node_started"] <= timings["finished"] - 0.3
+
+
+async def test_every_node_says_where_its_time_went(driver: Driver) -> None:
+    nodes = {"s": (SLOW, {"v": 1, "delay": 0.3}), "n": (STORE, {}), "m": (SLOW, {"delay": 0.2})}
+    run = await start(await save(draw(nodes, "s.out -> n.input", "n.output -> m.v")))
+    (queued,) = (await look(run))["node_executions"]
+    assert queued["timings"] == {"waited": None, "executed": None, "recorded": None}
+    await driver.take_turn()
+    slow, store, last = (one["timings"] for one in (await final(run))["node_executions"])
+    assert slow["executed"] >= 0.3
+    assert last["executed"] >= 0.2
+    for one in (slow, store, last):
+        assert one["waited"] >= 0
+        assert one["executed"] >= 0
+    # Committed while the last node slept, so long before the row that ends the run.
+    assert 0 < slow["recorded"] < last["executed"]
+    assert 0 < store["recorded"] < last["executed"]
+    assert last["recorded"] >= 0
 
 
 # The whole platform

@@ -62,6 +62,7 @@ class NodeRun(Struct, frozen=True):
     node_exec_id: str
     status: str
     output_data: dict[str, list[Any]]
+    timings: dict[str, float | None] = {}
 
 
 class Stats(Struct, frozen=True):

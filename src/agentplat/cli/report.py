@@ -1,5 +1,7 @@
 """What is told about a run that has ended: for people, and as one JSON document."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import msgspec
@@ -11,6 +13,9 @@ from agentplat.cli.follow import PHASES, Outcome
 from agentplat.cli.platform_client import FINAL, Graph, NodeRun
 from agentplat.cli.progress import Tally
 
+# What the platform tells of a run, and of one execution of a node.
+MOMENTS = ("enqueued", "leased", "first_node_started", "finished")
+SPANS = ("waited", "executed", "recorded")
 MOST_VALUES = 20
 MOST_FAILURES = 10
 # JSON that is longer is shown on several lines.
@@ -18,11 +23,14 @@ LONG_JSON = 80
 _COLOURS = {"COMPLETED": "green", "TERMINATED": "yellow"}
 
 
-def show(console: Console, outcome: Outcome, tally: Tally) -> None:
-    """Outputs first: they are what the run was for."""
+def show(console: Console, outcome: Outcome, tally: Tally, *, timings: bool = False) -> None:
+    """Outputs first: they are what the run was for. With `timings` also where the platform says the time went."""
     _show_outputs(console, outcome)
     _show_failures(console, outcome, tally)
     _show_phases(console, outcome)
+    if timings:
+        _show_platform_phases(console, outcome)
+        _show_nodes(console, outcome, tally)
     _show_end(console, outcome, tally)
 
 
@@ -65,10 +73,19 @@ def _error(execution: NodeRun) -> str:
 
 def _show_phases(console: Console, outcome: Outcome) -> None:
     console.print("[bold]Time[/] [dim]since the request was sent, as seen here[/]")
+    _show_moments(console, {name: outcome.phases.get(name) for name in PHASES})
+
+
+def _show_platform_phases(console: Console, outcome: Outcome) -> None:
+    told = (outcome.run.stats.timings if outcome.run.stats else None) or {}
+    console.print("[bold]Time[/] [dim]since the run was accepted, as the platform has recorded it[/]")
+    _show_moments(console, {name.replace("_", " "): told.get(name) for name in MOMENTS})
+
+
+def _show_moments(console: Console, moments: Mapping[str, float | None]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     before = 0.0
-    for name in PHASES:
-        at = outcome.phases.get(name)
+    for name, at in moments.items():
         if at is None:
             table.add_row(f"  {name}", "[dim]-[/]", "")
         else:
@@ -76,6 +93,31 @@ def _show_phases(console: Console, outcome: Outcome) -> None:
             before = at
     table.columns[1].justify = table.columns[2].justify = "right"
     console.print(table, soft_wrap=False)
+
+
+def _show_nodes(console: Console, outcome: Outcome, tally: Tally) -> None:
+    table = Table("  Node", "Executions", *SPANS, box=None, header_style="bold", pad_edge=False)
+    for node_id, (number, means) in node_timings(outcome.run.node_executions).items():
+        node = tally.nodes.get(node_id)
+        shown = ["[dim]-[/]" if mean is None else _milliseconds(mean) for mean in means.values()]
+        table.add_row(f"  {escape(node.name if node else node_id)}", f"{number:,}", *shown)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print("[bold]Nodes[/] [dim]and where the time of one execution of theirs went, on average[/]")
+    console.print(table, soft_wrap=False)
+
+
+def node_timings(executions: Iterable[NodeRun]) -> dict[str, tuple[int, dict[str, float | None]]]:
+    """By node: how often it was executed, and the mean seconds of each span, as far as any execution tells."""
+    by_node: dict[str, list[NodeRun]] = {}
+    for execution in executions:
+        by_node.setdefault(execution.node_id, []).append(execution)
+    return {node_id: (len(all_), {span: _mean(all_, span) for span in SPANS}) for node_id, all_ in by_node.items()}
+
+
+def _mean(executions: Sequence[NodeRun], span: str) -> float | None:
+    known = [seconds for execution in executions if (seconds := execution.timings.get(span)) is not None]
+    return fmean(known) if known else None
 
 
 def _milliseconds(seconds: float) -> str:
@@ -98,6 +140,7 @@ def _show_end(console: Console, outcome: Outcome, tally: Tally) -> None:
 def document(graph: Graph, outcome: Outcome, tally: Tally, **more: Any) -> dict[str, Any]:
     """Everything that `--json` prints."""
     run = outcome.run
+    spans = {node_id: means for node_id, (_, means) in node_timings(run.node_executions).items()}
     return {
         "status": run.status,
         "outputs": run.outputs,
@@ -109,7 +152,13 @@ def document(graph: Graph, outcome: Outcome, tally: Tally, **more: Any) -> dict[
         },
         "stats": run.stats,
         "nodes": [
-            {"id": node.id, "name": node.name, "block": node.block, "executions": +node.counts}
+            {
+                "id": node.id,
+                "name": node.name,
+                "block": node.block,
+                "executions": +node.counts,
+                "mean_seconds": spans.get(node.id, dict.fromkeys(SPANS)),
+            }
             for node in tally.nodes.values()
         ],
         "failed": [{"node_id": execution.node_id, "error": _error(execution)} for execution in _failed(outcome)],

@@ -38,8 +38,15 @@ USAGE = 2
     "--token", envvar="AGENTPLAT_TOKEN", help="Who runs it there.  [default: you@example.com, by this machine's key]"
 )
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Stop the run after so many seconds.")
+@click.option("--timings", is_flag=True, help="Show also where the platform says that the time went, node by node.")
 def command(
-    file: Path, inputs: tuple[str, ...], as_json: bool, url: str | None, token: str | None, timeout: float | None
+    file: Path,
+    inputs: tuple[str, ...],
+    as_json: bool,
+    url: str | None,
+    token: str | None,
+    timeout: float | None,
+    timings: bool,
 ) -> None:
     """Import the agent in FILE and run it once.
 
@@ -55,7 +62,7 @@ def command(
     document = read_agent(file)
     try:
         with interruptible(), target(get_settings(), url, token, say) as where:
-            result = asyncio.run(_run(where, document, inputs, timeout, say, as_json))
+            result = asyncio.run(_run(where, document, inputs, timeout, say, as_json, timings))
     except KeyboardInterrupt:
         err.print("Stopped.")
         raise SystemExit(1) from None
@@ -95,6 +102,7 @@ async def _run(
     timeout: float | None,
     say: Callable[[str], None],
     as_json: bool,
+    timings: bool,
 ) -> Outcome:
     async with PlatformClient(where.url, where.token) as client:
         graph = await client.import_graph(document)
@@ -114,7 +122,7 @@ async def _run(
             more = {"platform": {"url": client.url, "started": where.started, "fake_llm": where.fake_llm}}
             click.echo(msgspec.json.encode(report.document(graph, outcome, tally, **more)))
         else:
-            outcome = await watch(client, graph, tally, inputs, credentials, timeout=timeout)
+            outcome = await watch(client, graph, tally, inputs, credentials, timeout=timeout, timings=timings)
         return outcome
 
 
@@ -126,6 +134,7 @@ async def watch(
     credentials: Mapping[str, Any],
     *,
     timeout: float | None = None,
+    timings: bool = False,
     progress: Console = err,
 ) -> Outcome:
     """Run it with live progress, and report."""
@@ -137,7 +146,7 @@ async def watch(
         err.print(f"[yellow]Not finished after {timeout:g} s: stopped.[/]")
     elif outcome.cut == "interrupted":
         err.print("[yellow]Stopped.[/]")
-    report.show(out, outcome, tally)
+    report.show(out, outcome, tally, timings=timings)
     return outcome
 
 

@@ -1,7 +1,9 @@
 """Ending a run that no worker holds, on behalf of somebody who asked for it."""
 
+from collections.abc import Mapping
 from datetime import UTC, timedelta
 from time import time_ns
+from types import MappingProxyType
 
 import msgspec
 
@@ -23,15 +25,15 @@ LEASE = timedelta(seconds=5)
 _encoder = msgspec.json.Encoder()
 
 
-def ending_of(row: RunRow, machine: RunMachine) -> Ending:
-    """What a final run leaves behind in its row."""
+def ending_of(row: RunRow, machine: RunMachine, recorded: Mapping[int, int] = MappingProxyType({})) -> Ending:
+    """What a final run leaves behind in its row. `recorded` has the times when outcomes were, by activation."""
     assert machine.ended_at is not None
     return Ending(
         status=machine.status,
         ended_at=view.moment(machine.ended_at),
         stats=_encoder.encode(view.timed_stats(row, machine, machine.ended_at)),
         outputs=_encoder.encode(machine.outputs),
-        node_executions=_encoder.encode(view.node_executions(row, machine)),
+        node_executions=_encoder.encode(view.node_executions(row, machine, recorded)),
     )
 
 
@@ -70,7 +72,7 @@ async def terminate(run_id: str) -> bool:
     committed = await queries.commit([write], owner)
     if row.id not in committed.held:
         return False
-    metrics.run_ended(machine, view.timings(row, machine))
+    metrics.run_ended(machine, view.timings(row, machine), {})
     await control.call_for_mail(write.letters, committed.asleep)
     await mail.close_mailbox(row.id)
     if row.place is not None:

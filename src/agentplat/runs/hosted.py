@@ -26,7 +26,6 @@ from agentplat.engine.messages import (
     MailTaken,
     Message,
     NodeEnded,
-    NodeReleased,
     NodeStarted,
     NodeTerminated,
     NodeYielded,
@@ -37,7 +36,7 @@ from agentplat.engine.messages import (
     encode,
 )
 from agentplat.engine.state import Status
-from agentplat.runs import mail, metrics, subruns, view
+from agentplat.runs import mail, metrics, reviews, subruns, view
 from agentplat.runs.charging import ChargedStart
 from agentplat.runs.ending import ending_of, letter_of_end
 from agentplat.runs.journal import JournalWriter
@@ -45,6 +44,7 @@ from agentplat.runs.letters import Addressed, Letter, ReviewAnswered, SubRunEnde
 from agentplat.runs.models import RunRow
 from agentplat.runs.nodes import NodeTasks, now_us
 from agentplat.runs.queries import Ending, Write
+from agentplat.runs.recording import Recorded
 
 # How long inline blocks may keep the event loop before other runs get their turn.
 SLICE_SECONDS = 0.002
@@ -80,7 +80,8 @@ class HostedRun:
         self._starting: list[Activation] = []  # tasks whose start is not yet handed to the journal
         self._unpaid: list[Activation] = []
         self._orphans: list[Activation] = []  # agent nodes that ended before their sub-runs
-        self._ahead: deque[asyncio.Future[bool]] = deque()
+        self._ahead: deque[asyncio.Future[int]] = deque()
+        self._recorded = Recorded()
         self._wake = asyncio.Event()
         self._stop_requested = row.stop_requested_at is not None
         self._mail_due = recorded > 0
@@ -262,10 +263,12 @@ class HostedRun:
                 self._nodes.spawn(act, None if act.node.spec.pure and not self._nodes.needs_review(act) else ticket)
         self._starting.clear()
 
-    def _submit(self, ending: Ending | None) -> asyncio.Future[bool]:
+    def _submit(self, ending: Ending | None) -> asyncio.Future[int]:
         write = self._row_of(self._messages, ending)
+        ticket = self._writer.submit(write, self.row.user_id, self.row.graph_id)
+        self._recorded.note(self._messages, ticket)
         self._messages, self._letters = [], []
-        return self._writer.submit(write, self.row.user_id, self.row.graph_id)
+        return ticket
 
     def _row_of(self, messages: list[Message], ending: Ending | None) -> Write:
         seq, self._next_seq = self._next_seq, self._next_seq + len(messages)
@@ -310,9 +313,10 @@ class HostedRun:
         """Record the end together with what the run leaves behind, in one transaction."""
         self._record(RunEnded(now_us()))
         self._letters += letter_of_end(self.row, self._machine)
-        if not await self._submit(ending_of(self.row, self._machine)):
+        recorded = self._recorded.times(self._messages, now_us())
+        if not await self._submit(ending_of(self.row, self._machine, recorded)):
             raise LeaseLost
-        metrics.run_ended(self._machine, view.timings(self.row, self._machine))
+        metrics.run_ended(self._machine, view.timings(self.row, self._machine), recorded)
         for act in self._orphans:
             await subruns.stop(self.row, act)
         await mail.close_mailbox(self.row.id)
@@ -343,7 +347,7 @@ class HostedRun:
         spec, at = act.node.spec, now_us()
         if isinstance(letter, ReviewAnswered):
             if act.status is Status.REVIEW:
-                self._record(_answered(act, letter, at))
+                self._record(reviews.outcome(act, letter, at))
         elif act.status is not Status.RUNNING:
             return  # it was ended otherwise
         elif isinstance(letter, SubRunEnded):
@@ -385,14 +389,3 @@ class HostedRun:
         self._next_seq -= 1
         self._mail_due = True
         return False
-
-
-def _answered(act: Activation, letter: ReviewAnswered, at: int) -> Message:
-    if act.node.is_review:
-        name = "approved_data" if letter.approved else "rejected_data"
-        return NodeEnded(act.number, at, [(name, letter.data), ("review_message", letter.message)])
-    if letter.approved:
-        return NodeReleased(act.number, at, letter.data if letter.edited else None)
-    spec = act.node.spec
-    message = f"Block execution rejected by reviewer: {letter.message}"
-    return NodeEnded(act.number, at, [], blocks.failure_text(spec.name, spec.id, message))

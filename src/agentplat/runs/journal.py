@@ -8,7 +8,7 @@ One commit at a time keeps the rows of a run in order without a lock.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from time import monotonic
+from time import monotonic, time_ns
 
 import asyncpg
 
@@ -33,7 +33,7 @@ _log = get_logger(__name__)
 class _Entry:
     __slots__ = ("done", "graph_id", "user_id", "write")
 
-    def __init__(self, write: Write, user_id: str, graph_id: str, done: asyncio.Future[bool]) -> None:
+    def __init__(self, write: Write, user_id: str, graph_id: str, done: asyncio.Future[int]) -> None:
         self.write = write
         self.user_id = user_id
         self.graph_id = graph_id
@@ -62,9 +62,10 @@ class JournalWriter:
         if self._task is not None:
             await self._task
 
-    def submit(self, write: Write, user_id: str, graph_id: str) -> asyncio.Future[bool]:
-        """Have a row written. The future tells whether the run was still held; else nothing of it was written."""
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    def submit(self, write: Write, user_id: str, graph_id: str) -> asyncio.Future[int]:
+        """Have a row written. The future tells when that was committed, in microseconds since the epoch; 0 says that
+        the run wasn't held any more, and nothing of it was written."""
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._entries.append(_Entry(write, user_id, graph_id, done))
         self._wake.set()
         return done
@@ -73,7 +74,7 @@ class JournalWriter:
         """Write the row that suspends a run, unless there is mail behind number `taken`, and publish it."""
         if not await mail.suspend(write.run_id, write.fence, taken, write.seq, write.run_day, write.body):
             return False
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         await self._announce([_Entry(write, user_id, graph_id, done)])
         return True
 
@@ -85,7 +86,7 @@ class JournalWriter:
         outcome = (await record_charged_starts([start], self._owner))[start.write.run_id]
         if outcome.paid:
             metrics.CREDITS.inc(sum(charge.amount for charge in start.charges))
-            done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             await self._announce([_Entry(start.write, user_id, graph_id, done)])
         return outcome
 
@@ -123,6 +124,7 @@ class JournalWriter:
             for entry in batch:
                 await self._write([entry])
             return
+        at = time_ns() // 1000
         written = [entry for entry in batch if entry.write.run_id in committed.held]
         metrics.JOURNAL_COMMIT.observe(monotonic() - began)
         metrics.JOURNAL_ROWS.inc(len(written))
@@ -131,7 +133,7 @@ class JournalWriter:
         if letters := [letter for entry in written for letter in entry.write.letters]:
             await control.call_for_mail(letters, committed.asleep)
         for entry in batch:
-            _resolve(entry.done, entry.write.run_id in committed.held)
+            _resolve(entry.done, at if entry.write.run_id in committed.held else 0)
 
     async def _announce(self, entries: list[_Entry]) -> None:
         try:
@@ -184,7 +186,7 @@ def _record(entry: _Entry) -> RunRecord:
     )
 
 
-def _resolve(done: asyncio.Future[bool], result: bool | Exception) -> None:
+def _resolve(done: asyncio.Future[int], result: int | Exception) -> None:
     if done.cancelled():
         return
     if isinstance(result, Exception):

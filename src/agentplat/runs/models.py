@@ -54,12 +54,15 @@ class RunRequest(Struct, frozen=True, kw_only=True):
 
 
 class Timings(Struct, frozen=True, kw_only=True):
-    """When the run was accepted, and how many seconds later a worker had it, its first node began, and it ended.
+    """When the run was accepted, and how many seconds later it stood in the queue, a worker had it, its first node
+    began, and it ended.
 
-    What each node waited and took is in its own times.
+    `enqueued` is 0: the row whose commit accepts a run is its place in the queue, and what goes through Redis after
+    that only wakes a worker.
     """
 
     accepted: datetime
+    enqueued: float = 0.0
     leased: float | None
     first_node_started: float | None
     finished: float | None
@@ -86,8 +89,20 @@ class Stats(Struct, frozen=True, kw_only=True):
     queue_position: int | UnsetType = UNSET
 
 
+class NodeTimings(Struct, frozen=True, kw_only=True):
+    """Seconds: from a node's complete input to its start, from there to its end, and until its outcome was committed.
+
+    None for what has not happened. `recorded` is known of runs that are final, where no other worker recorded it; the
+    outcomes in the row that ends the run count as recorded when that row was made.
+    """
+
+    waited: float | None
+    executed: float | None
+    recorded: float | None
+
+
 class NodeExecution(Struct, frozen=True, kw_only=True):
-    """The contract's NodeExecutionResult: one activation of one node."""
+    """The contract's NodeExecutionResult: one activation of one node. `timings` is not in it, nor in events."""
 
     user_id: str
     graph_id: str
@@ -103,6 +118,7 @@ class NodeExecution(Struct, frozen=True, kw_only=True):
     queue_time: datetime | None
     start_time: datetime | None
     end_time: datetime | None
+    timings: NodeTimings | UnsetType = UNSET
 
 
 class RunMeta(Struct, frozen=True, kw_only=True):

@@ -54,7 +54,7 @@ class NodeTasks:
         """Whether all tasks wait for tools that run elsewhere. They may be cancelled: a call is on record."""
         return all(number in self._callers and _waits_elsewhere(self._callers[number]) for number in self._tasks)
 
-    def spawn(self, act: Activation, committed: asyncio.Future[bool] | None) -> None:
+    def spawn(self, act: Activation, committed: asyncio.Future[int] | None) -> None:
         """Execute an activation, once `committed` says that its start is on record."""
         task = asyncio.create_task(self._run(act, committed), name=f"node {act.node.id}")
         self._tasks[act.number] = task
@@ -97,7 +97,7 @@ class NodeTasks:
         self._callers.pop(number, None)
         self._post(None)
 
-    async def _run(self, act: Activation, committed: asyncio.Future[bool] | None) -> None:
+    async def _run(self, act: Activation, committed: asyncio.Future[int] | None) -> None:
         if committed is not None and not await asyncio.shield(committed):
             return  # the lease is lost; the loop hears of it as well
         spec = act.node.spec

@@ -1,6 +1,8 @@
 """From a run's machine to what the contract shows of it. Pure: the same fold gives answers and events."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -12,6 +14,7 @@ from agentplat.engine.machine import RunMachine
 from agentplat.engine.state import FINAL
 from agentplat.runs.models import (
     NodeExecution,
+    NodeTimings,
     RunMeta,
     RunRequest,
     RunRow,
@@ -68,9 +71,30 @@ def node_members(row: RunRow, act: Activation) -> dict[str, Any]:
     }
 
 
-def node_executions(row: RunRow, machine: RunMachine) -> list[NodeExecution]:
-    """All activations, by queue time; those never queued last, by the time they began."""
-    return [NodeExecution(**node_members(row, act)) for act in sorted(machine.activations, key=_queue_order)]
+def node_executions(
+    row: RunRow, machine: RunMachine, recorded: Mapping[int, int] = MappingProxyType({})
+) -> list[NodeExecution]:
+    """All activations, by queue time; those never queued last, by the time they began.
+
+    `recorded` are the times when outcomes were recorded, by activation, as far as that is known.
+    """
+    return [
+        NodeExecution(**node_members(row, act), timings=_node_timings(act, recorded.get(act.number)))
+        for act in sorted(machine.activations, key=_queue_order)
+    ]
+
+
+def _node_timings(act: Activation, recorded_at: int | None) -> NodeTimings:
+    return NodeTimings(
+        waited=_between(act.queued_at, act.started_at),
+        executed=_between(act.started_at, act.ended_at),
+        recorded=_between(act.ended_at, recorded_at),
+    )
+
+
+def _between(first: int | None, second: int | None) -> float | None:
+    """In seconds, never below 0, whatever the clocks of different machines say."""
+    return None if first is None or second is None else max(0, second - first) / 1e6
 
 
 def _queue_order(act: Activation) -> tuple[bool, int, int]:
@@ -120,8 +144,8 @@ def failed_stats(row: RunRow, error: str, at: datetime) -> Stats:
 
 
 def _seconds(row: RunRow, at: int | None) -> float | None:
-    """From the run's acceptance. Never below 0, whatever the clocks of different machines say."""
-    return None if at is None else max(0, at - microseconds(row.created_at)) / 1e6
+    """From the run's acceptance."""
+    return _between(microseconds(row.created_at), at)
 
 
 def inputs_taken(machine: RunMachine) -> dict[str, Any]:
