@@ -238,6 +238,28 @@ class KeyedBlock(PaidBlock):
         credentials: CredentialsMeta = credentials(providers=("openai",))
 
 
+class SendBlock(Block):
+    """Sends requests, one after another, and fails unless all are answered with 2xx."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a1c"
+    categories = (Category.BASIC,)
+
+    class Input(Schema):
+        url: str = field(description="Where to.")
+        methods: list[str] = field(description="Which, in order.")
+        headers: dict[str, str] = field(default_factory=dict, description="With each.")
+
+    class Output(OutputSchema):
+        body: str = field(description="What was answered.")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        for method in input.methods:
+            answer = await ctx.request(method, input.url, headers=input.headers, json={})
+            if answer.is_error:
+                raise BlockError(f"answered {answer.status_code}")
+            yield "body", answer.text
+
+
 def _append(path: str, line: str) -> None:
     with open(path, "a", encoding="utf-8") as file:
         file.write(line + "\n")

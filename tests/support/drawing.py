@@ -31,6 +31,7 @@ PAID = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a19"
 SPILL = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a17"
 TWO = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a1a"
 KEYED = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a1b"
+SEND = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a1c"
 DECIDE = "3b191d9f-356f-482d-8238-ba04b6d18381"
 
 

@@ -66,15 +66,20 @@ class Services(Struct, frozen=True, kw_only=True):
     base_urls: Mapping[str, str] = {}
 
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
+# Carried out twice they have the effect of once (RFC 9110, 9.2.2).
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+
 ToolRunner = Callable[[Tool, Mapping[str, Any], Any], Awaitable[dict[str, list[Any]]]]
 
 
 class Context(Struct, kw_only=True):
     """One execution of one block: who asked for it, where it stands, and what it may use.
 
-    `idempotency_key` stays the same when a node execution is attempted again after a crash; hand it to services that
-    know such keys. `credentials` is keyed by the name of the credentials pin. `tools` are the nodes that a block with
-    `calls_tools` may call; `memo` is the last one that came with a call, when such a block begins again.
+    `idempotency_key` stays the same when a node execution is attempted again, after a failure or a crash; `request`
+    sends it along, and services that are reached otherwise should be handed it where they know such keys. `credentials`
+    is keyed by the name of the credentials pin. `tools` are the nodes that a block with `calls_tools` may call; `memo`
+    is the last one that came with a call, when such a block begins again.
     """
 
     user_id: str
@@ -92,6 +97,7 @@ class Context(Struct, kw_only=True):
     run_files: Files | None = None
     run_tool: ToolRunner | None = None
     recorded: NodeStats | None = None
+    keyed_requests: int = 0
 
     @property
     def stats(self) -> NodeStats:
@@ -104,6 +110,24 @@ class Context(Struct, kw_only=True):
     def http(self) -> httpx2.AsyncClient:
         """The process-wide HTTP client. Do not close it."""
         return self._services.http
+
+    async def request(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> httpx2.Response:
+        """Send a request that is carried out once, however often this execution is attempted.
+
+        One that a repetition could carry out twice has the `Idempotency-Key` of this execution, the same at each
+        attempt, unless `headers` has one. Of several such requests each has its own, by its place in their order, so
+        the order must be the same at each attempt. `options` are those of `httpx2.AsyncClient.request`.
+        """
+        sent = httpx2.Headers(headers)
+        if self.idempotency_key and method.upper() not in IDEMPOTENT_METHODS:
+            self.keyed_requests += 1
+            number = self.keyed_requests
+            sent.setdefault(
+                IDEMPOTENCY_KEY, self.idempotency_key if number == 1 else f"{self.idempotency_key}:{number}"
+            )
+        return await self.http.request(method, url, headers=sent, **options)
 
     @property
     def files(self) -> Files:
