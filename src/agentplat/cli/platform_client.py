@@ -41,6 +41,12 @@ class Node(Struct, frozen=True):
     metadata: dict[str, Any]
 
 
+class GraphWarning(Struct, frozen=True):
+    node_id: str
+    field: str
+    message: str
+
+
 class InputSchema(Struct, frozen=True):
     properties: dict[str, dict[str, Any]] = {}
     required: list[str] = []
@@ -53,6 +59,7 @@ class Graph(Struct, frozen=True):
     nodes: list[Node]
     input_schema: InputSchema
     credentials_input_schema: InputSchema
+    warnings: list[GraphWarning] = []
 
 
 class NodeRun(Struct, frozen=True):

@@ -106,6 +106,9 @@ async def _run(
 ) -> Outcome:
     async with PlatformClient(where.url, where.token) as client:
         graph = await client.import_graph(document)
+        for found in graph.warnings:
+            place = f"node {found.node_id}, {found.field}"
+            err.print(f"[yellow]Warning:[/] {escape(place)}: {escape(found.message)}")
         try:
             inputs = parse_inputs(given, graph.input_schema)
             credentials = choose_credentials(graph.credentials_input_schema)

@@ -130,10 +130,21 @@ class GraphMeta(_GraphFacts, frozen=True, kw_only=True):
     credentials_input_schema: JsonObject
 
 
+class GraphWarning(Struct, frozen=True, kw_only=True):
+    """Something about a node that is allowed, and is probably not meant."""
+
+    node_id: str
+    field: str
+    message: str
+
+
 class GraphModel(GraphMeta, frozen=True, kw_only=True):
+    """`warnings`, which is not in the contract, is only in the answer to storing a graph that gives reason to."""
+
     nodes: list[NodeModel]
     links: list[Link]
     created_at: datetime
+    warnings: list[GraphWarning] | UnsetType = UNSET
 
 
 class DeleteGraphResponse(Struct, frozen=True, kw_only=True):

@@ -32,7 +32,7 @@ from agentplat.graphs.models import (
     JsonObject,
     Prepared,
 )
-from agentplat.graphs.rules import checks, credentials, intake, views
+from agentplat.graphs.rules import checks, credentials, intake, nesting, views
 from agentplat.graphs.rules.intake import Draft
 from agentplat.infra.ids import is_id, new_id
 from agentplat.infra.lru import LRU
@@ -42,6 +42,8 @@ from agentplat.sdk.spec import BlockType
 
 MAX_LISTED = 250
 MAX_VERSIONS_LISTED = 50
+# Who has that many is helped by the first ones.
+MAX_WARNINGS = 100
 
 GraphRef = tuple[str, int]
 
@@ -139,7 +141,7 @@ async def create(user: User, request: CreateGraph) -> GraphModel:
     async with unit_of_work():
         stored = await queries.insert(user.id, drafts)
         await queries.put_in_library(user.id, _newest(drafts))
-    return views.model(stored[0], await _sub_graphs(stored[0]), specs)
+    return await _just_stored(stored)
 
 
 async def update(user: User, graph_id: str, graph: Graph) -> GraphModel:
@@ -168,9 +170,18 @@ async def update(user: User, graph_id: str, graph: Graph) -> GraphModel:
         drafts = _one_active(intake.renumber(drafts, graph_ids, specs, new_id))
         if drafts[0].is_active:
             await queries.deactivate(graph_id)
-        stored = (await queries.insert(user.id, drafts))[0]
+        stored = await queries.insert(user.id, drafts)
         await queries.put_in_library(user.id, _newest(drafts if drafts[0].is_active else drafts[1:]))
-    return views.model(stored, await _sub_graphs(stored), specs)
+    return await _just_stored(stored)
+
+
+async def _just_stored(stored: Sequence[GraphVersion]) -> GraphModel:
+    """The first graph as it is shown to who has stored them all, with what is suspicious about any of them."""
+    specs = blocks.specs()
+    parts = await _sub_graphs(stored[0])
+    shown = views.model(stored[0], parts, specs)
+    found = nesting.warnings(stored, parts, specs)
+    return replace(shown, warnings=found[:MAX_WARNINGS]) if found else shown
 
 
 async def set_active(user: User, graph_id: str, version: int) -> None:
