@@ -12,10 +12,10 @@ from agentplat.credits.models import Charge, Shortage
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.ids import new_id
-from agentplat.runs import queries, turns
+from agentplat.runs import commits, queries, turns
 from agentplat.runs.charging import ChargedStart, Outcome, record_charged_starts
+from agentplat.runs.commits import Write
 from agentplat.runs.models import RunRow
-from agentplat.runs.queries import Write
 from tests.support.ledger import unsound_accounts
 from tests.support.locks import waiting
 from tests.support.switches import environment_of
@@ -193,7 +193,7 @@ async def test_a_number_that_was_used_otherwise_is_never_charged(db: Database) -
     """A sending that everybody has forgotten arrives after its run went on without it."""
     row = await claimed(db)
     one = start(row, 1, 4)
-    assert (await queries.commit([one.write], "w1")).held == {row.id}
+    assert (await commits.commit([one.write], "w1")).held == {row.id}
     assert await record(one) == PAID  # "it is in the journal" is all that can be said
     assert await charged_to("ann") == []
 

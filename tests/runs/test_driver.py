@@ -16,11 +16,11 @@ from agentplat.engine.messages import Message, NodeEnded, NodeStarted, NodeYield
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
-from agentplat.runs import queries, service, turns
+from agentplat.runs import commits, queries, service, turns
+from agentplat.runs.commits import Write
 from agentplat.runs.driver import Driver
 from agentplat.runs.hosted import INTERRUPTED, now_us
 from agentplat.runs.models import RunMeta
-from agentplat.runs.queries import Write
 from tests.support.drawing import (
     CALCULATOR,
     CONDITION,
@@ -186,7 +186,7 @@ class DeadWorker:
         day = row.created_at.astimezone(UTC).date()
         await queries.ensure_partition(day)
         body = encode(messages)
-        committed = await queries.commit([Write(run_id=row.id, run_day=day, seq=1, fence=1, body=body)], "dead")
+        committed = await commits.commit([Write(run_id=row.id, run_day=day, seq=1, fence=1, body=body)], "dead")
         assert committed.held == {row.id}
 
 

@@ -14,10 +14,10 @@ from agentplat.engine.state import Status
 from agentplat.events.models import RunRecord
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
-from agentplat.runs import queries, turns
+from agentplat.runs import commits, queries, turns
+from agentplat.runs.commits import Ending, Write
 from agentplat.runs.journal import JournalWriter
 from agentplat.runs.models import RunRow
-from agentplat.runs.queries import Ending, Write
 from tests.support.drawing import STORE, draw
 from tests.support.world import save, start
 
@@ -135,11 +135,11 @@ async def test_an_ending_whose_answer_got_lost_counts(rows: list[RunRow]) -> Non
     """The row is there and the run is final: repeating the commit must not look like a lost lease."""
     ending = Ending(status=Status.COMPLETED, ended_at=now(), stats=b"{}", outputs=b"{}", node_executions=b"[]")
     last = msgspec.structs.replace(write(rows[0], 1), ending=ending)
-    assert (await queries.commit([last], OWNER)).held == {rows[0].id}
-    assert (await queries.commit([last], OWNER)).held == set()
-    assert await queries.find_ended([last, write(rows[1], 1)]) == [rows[0].id]
+    assert (await commits.commit([last], OWNER)).held == {rows[0].id}
+    assert (await commits.commit([last], OWNER)).held == set()
+    assert await commits.find_ended([last, write(rows[1], 1)]) == [rows[0].id]
     stale = msgspec.structs.replace(last, fence=last.fence + 1)
-    assert await queries.find_ended([stale]) == []
+    assert await commits.find_ended([stale]) == []
 
 
 async def test_a_publisher_that_hangs_holds_up_nobody_for_long(rows: list[RunRow]) -> None:

@@ -8,10 +8,10 @@ from redis.asyncio import Redis
 from agentplat.engine.state import Status
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
-from agentplat.runs import mail, queries, turns
+from agentplat.runs import commits, mail, queries, turns
+from agentplat.runs.commits import Ending, Write
 from agentplat.runs.letters import Addressed, SubRunOutput
 from agentplat.runs.models import RunRow
-from agentplat.runs.queries import Ending, Write
 from tests.support.drawing import STORE, draw
 from tests.support.world import save, start
 
@@ -51,7 +51,7 @@ async def test_rows_of_an_older_fence_are_refused_beside_those_of_the_younger_on
     old = await claimed(OVER)
     new = await claimed(run_id=old.id)
     ending = Ending(status=Status.FAILED, ended_at=now(), stats=b"{}", outputs=b"{}", node_executions=b"[]")
-    await queries.commit([write(old, 1, b"[stale]", ending), write(new, 5, b"[fresh]")], "w1")
+    await commits.commit([write(old, 1, b"[stale]", ending), write(new, 5, b"[fresh]")], "w1")
     assert [segment.body for segment in await queries.read_journal(old.id, day_of(old))] == [b"[fresh]"]
     row = await queries.find(old.id)
     assert row is not None
@@ -64,5 +64,5 @@ async def test_a_commit_that_is_repeated_delivers_its_letters_once(db: Database,
     letter = SubRunOutput(1, "r", [7])
     sent = write(child, 1, b"[]", letters=[Addressed(parent.id, letter)])
     for _ in range(2):
-        assert (await queries.commit([sent], "w1")).held == {child.id}
+        assert (await commits.commit([sent], "w1")).held == {child.id}
     assert await mail.read(parent.id, 0) == [(1, letter)]

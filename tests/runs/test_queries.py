@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 from agentplat.engine.state import Status
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
-from agentplat.runs import queries, turns
+from agentplat.runs import commits, queries, turns
+from agentplat.runs.commits import Ending, Write
 from agentplat.runs.models import RunRow
-from agentplat.runs.queries import Ending, Write
 from tests.support.drawing import STORE, draw
 from tests.support.world import save, start
 
@@ -69,10 +69,10 @@ async def test_a_lease_that_ran_out_can_be_claimed_under_a_higher_fence(run_id: 
 async def test_who_lost_the_lease_writes_nothing(run_id: str) -> None:
     old = await claimed(run_id, "w1", OVER)
     new = await claimed(run_id, "w2")
-    assert (await queries.commit([write(old, 1, ENDING)], "w1")).held == set()
+    assert (await commits.commit([write(old, 1, ENDING)], "w1")).held == set()
     # Not even under the new fence, nor in the new holder's name with the old one.
-    assert (await queries.commit([write(old, 1, ENDING, fence=new.fence)], "w1")).held == set()
-    assert (await queries.commit([write(old, 1, ENDING)], "w2")).held == set()
+    assert (await commits.commit([write(old, 1, ENDING, fence=new.fence)], "w1")).held == set()
+    assert (await commits.commit([write(old, 1, ENDING)], "w2")).held == set()
     assert await journal_of(new) == []
     row = await queries.find(run_id)
     assert row is not None
@@ -84,12 +84,12 @@ async def test_a_commit_and_a_claim_at_once_never_both_succeed(run_id: str, db: 
     row = await claimed(run_id, "w0", OVER)
     for turn in range(1, 25):
         rows, held = await asyncio.gather(
-            turns.claim(run_id, f"w{turn}", OVER, now()), queries.commit([write(row, turn)], f"w{turn - 1}")
+            turns.claim(run_id, f"w{turn}", OVER, now()), commits.commit([write(row, turn)], f"w{turn - 1}")
         )
         assert rows is not None
         written = turn in await journal_of(row)
         assert written == bool(held.held)
-        assert (await queries.commit([write(row, 1000 + turn)], f"w{turn - 1}")).held == set()
+        assert (await commits.commit([write(row, 1000 + turn)], f"w{turn - 1}")).held == set()
         row = rows
 
 
@@ -98,7 +98,7 @@ async def test_one_commit_carries_many_runs_and_drops_only_the_lost_ones(run_id:
     others = [(await start(graph)).id for _ in range(3)]
     rows = [await claimed(one) for one in (run_id, *others)]
     lost = rows[2]
-    held = await queries.commit(
+    held = await commits.commit(
         [write(row, 1, None if row is not lost else ENDING, row.fence - (row is lost)) for row in rows], "w1"
     )
     assert held.held == {row.id for row in rows} - {lost.id}
@@ -107,18 +107,18 @@ async def test_one_commit_carries_many_runs_and_drops_only_the_lost_ones(run_id:
 
 async def test_an_ending_is_written_with_the_last_row(run_id: str) -> None:
     row = await claimed(run_id)
-    assert (await queries.commit([write(row, 1), write(row, 2, ENDING)], "w1")).held == {run_id}
+    assert (await commits.commit([write(row, 1), write(row, 2, ENDING)], "w1")).held == {run_id}
     found = await queries.get("ann", run_id)
     assert found is not None
     assert (found.status, found.ended_at, found.outputs) == (Status.COMPLETED, ENDING.ended_at, b"{}")
     assert await turns.claim(run_id, "w2", LEASE, now()) is None
-    assert (await queries.commit([write(row, 3)], "w1")).held == set()
+    assert (await commits.commit([write(row, 3)], "w1")).held == set()
 
 
 async def test_a_commit_whose_answer_got_lost_may_be_repeated(run_id: str) -> None:
     row = await claimed(run_id)
-    assert (await queries.commit([write(row, 1)], "w1")).held == {run_id}
-    assert (await queries.commit([write(row, 1)], "w1")).held == {run_id}
+    assert (await commits.commit([write(row, 1)], "w1")).held == {run_id}
+    assert (await commits.commit([write(row, 1)], "w1")).held == {run_id}
     assert await journal_of(row) == [1]
 
 
@@ -146,7 +146,7 @@ async def test_stranded_runs_are_found_and_others_left_alone(run_id: str) -> Non
     await claimed(dead, "w1", OVER)
     await claimed(alive)
     row = await claimed(done)
-    await queries.commit([write(row, 1, ENDING)], "w1")
+    await commits.commit([write(row, 1, ENDING)], "w1")
     assert await queries.find_stranded(10) == [dead]
     assert await queries.request_stop("ann", run_id, now()) == [run_id]
     assert set(await queries.find_stranded(10)) == {run_id, dead}
@@ -169,7 +169,7 @@ async def test_a_row_without_a_partition_is_refused(run_id: str) -> None:
     row = await claimed(run_id)
     stray = Write(run_id=run_id, run_day=date(1999, 1, 1), seq=1, fence=row.fence, body=b"[]")
     with pytest.raises(asyncpg.CheckViolationError):
-        await queries.commit([stray], "w1")
+        await commits.commit([stray], "w1")
 
 
 async def test_foreign_runs_are_not_seen(run_id: str) -> None:

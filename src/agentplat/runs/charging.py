@@ -17,7 +17,7 @@ from msgspec import Struct
 from agentplat.credits import service as credits
 from agentplat.credits.models import Charge, Shortage
 from agentplat.infra.db import db
-from agentplat.runs.queries import Write
+from agentplat.runs.commits import Write
 
 
 class ChargedStart(Struct, frozen=True, kw_only=True):

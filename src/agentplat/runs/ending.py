@@ -13,10 +13,10 @@ from agentplat.events import service as events
 from agentplat.events.models import RunRecord
 from agentplat.infra.clock import now
 from agentplat.infra.ids import new_id
-from agentplat.runs import control, mail, metrics, queries, turns, view
+from agentplat.runs import commits, control, mail, metrics, turns, view
+from agentplat.runs.commits import Ending, Write
 from agentplat.runs.letters import Addressed, SubRunEnded
 from agentplat.runs.models import RunRow
-from agentplat.runs.queries import Ending, Write
 from agentplat.runs.replay import replay
 
 # Long enough to write one row.
@@ -69,7 +69,7 @@ async def terminate(run_id: str) -> bool:
         ending=ending_of(row, machine),
         letters=letter_of_end(row, machine),
     )
-    committed = await queries.commit([write], owner)
+    committed = await commits.commit([write], owner)
     if row.id not in committed.held:
         return False
     metrics.run_ended(machine, view.timings(row, machine), {})

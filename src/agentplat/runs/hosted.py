@@ -38,12 +38,12 @@ from agentplat.engine.messages import (
 from agentplat.engine.state import Status
 from agentplat.runs import mail, metrics, reviews, subruns, view
 from agentplat.runs.charging import ChargedStart
+from agentplat.runs.commits import Ending, Write
 from agentplat.runs.ending import ending_of, letter_of_end
 from agentplat.runs.journal import JournalWriter
 from agentplat.runs.letters import Addressed, Letter, ReviewAnswered, SubRunEnded, SubRunOutput
 from agentplat.runs.models import RunRow
 from agentplat.runs.nodes import NodeTasks, now_us
-from agentplat.runs.queries import Ending, Write
 from agentplat.runs.recording import Recorded
 
 # How long inline blocks may keep the event loop before other runs get their turn.

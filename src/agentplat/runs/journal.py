@@ -14,9 +14,9 @@ import asyncpg
 
 from agentplat.events.models import RunRecord
 from agentplat.infra.telemetry import get_logger
-from agentplat.runs import control, mail, metrics, queries
+from agentplat.runs import commits, control, mail, metrics, queries
 from agentplat.runs.charging import ChargedStart, Outcome, record_charged_starts
-from agentplat.runs.queries import Committed, Write
+from agentplat.runs.commits import Committed, Write
 
 MAX_ROWS = 1000
 MAX_BYTES = 16 * 1024 * 1024
@@ -150,10 +150,10 @@ class JournalWriter:
         failures, unanswered = 0, False
         while True:
             try:
-                committed = await queries.commit(writes, self._owner)
+                committed = await commits.commit(writes, self._owner)
                 if unanswered:
                     # An attempt without an answer may have ended runs, which are not held any more since.
-                    committed.held.update(await queries.find_ended(writes))
+                    committed.held.update(await commits.find_ended(writes))
                 return committed
             except asyncpg.CheckViolationError:
                 failures += 1
