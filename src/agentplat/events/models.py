@@ -10,6 +10,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     """One committed journal row of one run. `seq` is the number of its first message, from 1.
 
     A record without messages (`seq` 0) announces that the run was accepted. `final` says that nothing follows.
+    A row with `handles` is not whole: values that are too big for a stream stand elsewhere, where the runs find them.
     """
 
     user_id: str
@@ -17,4 +18,5 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     run_id: str
     seq: int
     body: bytes
+    handles: bytes | None = None
     final: bool = False

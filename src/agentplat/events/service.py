@@ -49,6 +49,8 @@ async def publish(records: Sequence[RunRecord]) -> bool:
             b"f": int(record.final),
             b"b": record.body,
         }
+        if record.handles is not None:
+            fields[b"h"] = record.handles
         # Queued, not sent: a pipeline's calls return the pipeline itself.
         pipe.xadd(stream_of(record.user_id), fields, maxlen=MAX_LENGTH)  # type: ignore[arg-type, unused-awaitable]
     try:
@@ -109,4 +111,5 @@ def _record(fields: dict[bytes, bytes]) -> RunRecord:
         seq=int(fields[b"s"]),
         final=fields[b"f"] == b"1",
         body=fields[b"b"],
+        handles=fields.get(b"h"),
     )

@@ -85,7 +85,8 @@ class WatchedRun:
     async def take(self, record: RunRecord) -> None:
         if record.seq > self.next_seq:
             await self.catch_up(record.seq)
-        self.feed(record.seq, record.body)
+        if record.seq == self.next_seq:
+            self.feed(record.seq, await runs.whole(record.run_id, record.body, record.handles))
         self.final = record.final
 
     # What the machine tells

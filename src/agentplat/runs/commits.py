@@ -3,61 +3,101 @@
 It writes nothing of a run that its sender no longer holds under the fence that the row was made for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from agentplat.engine.state import Status
 from agentplat.infra.db import db
-from agentplat.runs import mail
+from agentplat.runs import mail, spilling
 from agentplat.runs.letters import Addressed
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Ending(Struct, frozen=True, kw_only=True):
-    """What a run's row gets when the run becomes final."""
+    """What a run's row gets when the run becomes final. `handles` are those of `outputs` and `node_executions`."""
 
     status: Status
     ended_at: datetime
     stats: bytes
     outputs: bytes
     node_executions: bytes
+    handles: bytes | None = None
 
 
 class Write(Struct, frozen=True, kw_only=True):
-    """One journal row to be, and the run's ending if it is the last one."""
+    """One journal row to be, and the run's ending if it is the last one.
+
+    `handles` name values that were cut out of the body; `blobs` has those values (and those of the ending), by digest,
+    unless an earlier row has brought them.
+    """
 
     run_id: str
     run_day: date
     seq: int
     fence: int
     body: bytes
+    handles: bytes | None = None
+    blobs: Mapping[str, bytes] = {}
     ending: Ending | None = None
     letters: list[Addressed] = []
 
 
-_COMMIT_CTES = """
+def spilled(write: Write, known: set[str]) -> Write:
+    """The row with its big values cut out.
+
+    `known` are the digests of values that earlier rows of the run have brought under the same fence; it learns the new
+    ones. If one of those rows is refused so is this one, so none can be missing.
+    """
+    if write.ending is None and len(write.body) <= spilling.LIMIT:
+        return write
+    ending, results = (None, {}) if write.ending is None else _spilled_ending(write.ending)
+    body = spilling.cut(write.body, spilling.JOURNAL_FRAME)
+    blobs = {**body.blobs, **results}
+    new = {digest: blob for digest, blob in blobs.items() if digest not in known}
+    known.update(new)
+    handles = _encode(body.handles) if body.handles else None
+    return replace(write, body=body.document, handles=handles, blobs=new, ending=ending)
+
+
+def _spilled_ending(ending: Ending) -> tuple[Ending | None, dict[str, bytes]]:
+    outputs = spilling.cut(ending.outputs, spilling.OUTPUTS_FRAME)
+    nodes = spilling.cut(ending.node_executions, spilling.NODE_EXECUTIONS_FRAME)
+    if not (outputs.handles or nodes.handles):
+        return ending, {}
+    handles = _encode(spilling.ResultHandles(outputs.handles, nodes.handles))
+    slim = replace(ending, outputs=outputs.document, node_executions=nodes.document, handles=handles)
+    return slim, {**outputs.blobs, **nodes.blobs}
+
+
+# Whoever isn't `held` gets nothing written by any part.
+_CTES = """
     WITH batch AS (
-        SELECT * FROM unnest($2::text[], $3::int[], $4::date[], $5::int[], $6::bytea[])
-            AS b (run_id, seq, run_day, fence, body)
+        SELECT * FROM unnest($2::text[], $3::int[], $4::date[], $5::int[], $6::bytea[], $7::bytea[])
+            AS b (run_id, seq, run_day, fence, body, handles)
     ), held AS (
         SELECT r.id, r.fence FROM runs r
         WHERE r.lease_owner = $1 AND r.status = 'RUNNING'
             AND (r.id, r.fence) IN (SELECT run_id, fence FROM batch)
         FOR SHARE
     ), written AS (
-        INSERT INTO journal (run_id, seq, run_day, fence, body)
-        SELECT b.run_id, b.seq, b.run_day, b.fence, b.body
+        INSERT INTO journal (run_id, seq, run_day, fence, body, handles)
+        SELECT b.run_id, b.seq, b.run_day, b.fence, b.body, b.handles
         FROM batch b JOIN held ON held.id = b.run_id AND held.fence = b.fence
         ON CONFLICT DO NOTHING
         RETURNING run_id, seq, fence
     ), ended AS (
         UPDATE runs r
         SET status = e.status, ended_at = e.ended_at, stats = e.stats, outputs = e.outputs,
-            node_executions = e.node_executions, lease_owner = NULL, lease_until = NULL
-        FROM unnest($7::text[], $8::int[], $9::text[], $10::timestamptz[], $11::bytea[], $12::bytea[], $13::bytea[])
-            AS e (id, fence, status, ended_at, stats, outputs, node_executions)
+            node_executions = e.node_executions, result_handles = e.handles, lease_owner = NULL, lease_until = NULL
+        FROM unnest(
+            $8::text[], $9::int[], $10::text[], $11::timestamptz[], $12::bytea[], $13::bytea[], $14::bytea[],
+            $15::bytea[]) AS e (id, fence, status, ended_at, stats, outputs, node_executions, handles)
         JOIN held ON held.id = e.id AND held.fence = e.fence
         WHERE r.id = e.id
         RETURNING r.id
@@ -67,17 +107,27 @@ _COMMIT_CTES = """
         WHERE status = 'WAITING' AND run_id IN (SELECT id FROM ended)
     )
 """
-_COMMIT = f"{_COMMIT_CTES} SELECT id, false AS asleep FROM held"
-_COMMIT_AND_DELIVER = f"""
-    {_COMMIT_CTES}, letters AS (
+_HELD = "SELECT id, false AS asleep FROM held"
+
+# Parts of the statement that few batches need; the braces are the numbers of their parameters.
+_BLOBS = """
+    spilled AS (
+        INSERT INTO blobs (run_id, hash, body)
+        SELECT b.run_id, b.hash, b.body
+        FROM unnest({}::text[], {}::int[], {}::bytea[], {}::bytea[]) AS b (run_id, fence, hash, body)
+        JOIN held ON held.id = b.run_id AND held.fence = b.fence
+        ON CONFLICT DO NOTHING
+    )
+"""
+_LETTERS = f"""
+    letters AS (
         SELECT l.run_id, l.body, l.ord
-        FROM unnest($14::text[], $15::int[], $16::int[], $17::text[], $18::bytea[])
+        FROM unnest({{}}::text[], {{}}::int[], {{}}::int[], {{}}::text[], {{}}::bytea[])
             WITH ORDINALITY AS l (sender, seq, fence, run_id, body, ord)
         JOIN written w ON w.run_id = l.sender AND w.seq = l.seq AND w.fence = l.fence
     ), {mail.DELIVERY}
-    SELECT id, false AS asleep FROM held
-    UNION ALL SELECT run_id, true FROM delivered_to WHERE parked
 """
+_ADDRESSEES = "SELECT run_id, true FROM delivered_to WHERE parked"
 
 
 class Committed(NamedTuple):
@@ -88,22 +138,55 @@ class Committed(NamedTuple):
 
 
 async def commit(writes: Sequence[Write], owner: str) -> Committed:
-    """Write journal rows, endings and letters in one statement, hence one transaction. With a run's ending go the
-    reviews that nobody will answer any more.
+    """Write journal rows, their blobs, endings and letters in one statement, hence one transaction. With a run's ending
+    go the reviews that nobody will answer any more.
 
     Of a run that `owner` no longer holds under the given fence nothing is written. Rows that exist already were written
     by the same holder (a commit whose answer got lost), so meeting them again is no error; their letters are delivered
     already, and not again.
     """
-    endings = [(write, write.ending) for write in writes if write.ending is not None]
-    letters = [(write, letter) for write in writes for letter in write.letters]
-    parameters: list[Any] = [
-        owner,
+    parts, parameters, selects = [_CTES], [owner, *_row_columns(writes), *_ending_columns(writes)], [_HELD]
+
+    def add(part: str, *columns: list[Any]) -> None:
+        first = len(parameters) + 1
+        parts.append(part.format(*(f"${number}" for number in range(first, first + len(columns)))))
+        parameters.extend(columns)
+
+    if blobs := [(write, digest, blob) for write in writes for digest, blob in write.blobs.items()]:
+        add(
+            _BLOBS,
+            [write.run_id for write, _, _ in blobs],
+            [write.fence for write, _, _ in blobs],
+            [bytes.fromhex(digest) for _, digest, _ in blobs],
+            [blob for _, _, blob in blobs],
+        )
+    if letters := [(write, letter) for write in writes for letter in write.letters]:
+        add(
+            _LETTERS,
+            [write.run_id for write, _ in letters],
+            [write.seq for write, _ in letters],
+            [write.fence for write, _ in letters],
+            *mail.columns([letter for _, letter in letters]),
+        )
+        selects.append(_ADDRESSEES)
+    rows = await db().fetch(", ".join(parts) + " UNION ALL ".join(selects), *parameters)
+    return Committed({row["id"] for row in rows if not row["asleep"]}, [row["id"] for row in rows if row["asleep"]])
+
+
+def _row_columns(writes: Sequence[Write]) -> list[list[Any]]:
+    return [
         [write.run_id for write in writes],
         [write.seq for write in writes],
         [write.run_day for write in writes],
         [write.fence for write in writes],
         [write.body for write in writes],
+        [write.handles for write in writes],
+    ]
+
+
+def _ending_columns(writes: Sequence[Write]) -> list[list[Any]]:
+    endings = [(write, write.ending) for write in writes if write.ending is not None]
+    return [
         [write.run_id for write, _ in endings],
         [write.fence for write, _ in endings],
         [ending.status for _, ending in endings],
@@ -111,19 +194,8 @@ async def commit(writes: Sequence[Write], owner: str) -> Committed:
         [ending.stats for _, ending in endings],
         [ending.outputs for _, ending in endings],
         [ending.node_executions for _, ending in endings],
+        [ending.handles for _, ending in endings],
     ]
-    if letters:
-        rows = await db().fetch(
-            _COMMIT_AND_DELIVER,
-            *parameters,
-            [write.run_id for write, _ in letters],
-            [write.seq for write, _ in letters],
-            [write.fence for write, _ in letters],
-            *mail.columns([letter for _, letter in letters]),
-        )
-    else:
-        rows = await db().fetch(_COMMIT, *parameters)
-    return Committed({row["id"] for row in rows if not row["asleep"]}, [row["id"] for row in rows if row["asleep"]])
 
 
 async def find_ended(writes: Sequence[Write]) -> list[str]:

@@ -14,7 +14,7 @@ from agentplat.events.models import RunRecord
 from agentplat.infra.clock import now
 from agentplat.infra.ids import new_id
 from agentplat.runs import commits, control, mail, metrics, turns, view
-from agentplat.runs.commits import Ending, Write
+from agentplat.runs.commits import Ending, Write, spilled
 from agentplat.runs.letters import Addressed, SubRunEnded
 from agentplat.runs.models import RunRow
 from agentplat.runs.replay import replay
@@ -60,7 +60,7 @@ async def terminate(run_id: str) -> bool:
     ]
     for message in messages:
         machine.feed(message)
-    write = Write(
+    whole = Write(
         run_id=row.id,
         run_day=row.created_at.astimezone(UTC).date(),
         seq=recorded + 1,
@@ -69,6 +69,7 @@ async def terminate(run_id: str) -> bool:
         ending=ending_of(row, machine),
         letters=letter_of_end(row, machine),
     )
+    write = spilled(whole, set())
     committed = await commits.commit([write], owner)
     if row.id not in committed.held:
         return False
@@ -85,6 +86,7 @@ async def terminate(run_id: str) -> bool:
                 run_id=row.id,
                 seq=write.seq,
                 body=write.body,
+                handles=write.handles,
                 final=True,
             )
         ]

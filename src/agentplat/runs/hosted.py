@@ -38,7 +38,7 @@ from agentplat.engine.messages import (
 from agentplat.engine.state import Status
 from agentplat.runs import mail, metrics, reviews, subruns, view
 from agentplat.runs.charging import ChargedStart
-from agentplat.runs.commits import Ending, Write
+from agentplat.runs.commits import Ending, Write, spilled
 from agentplat.runs.ending import ending_of, letter_of_end
 from agentplat.runs.journal import JournalWriter
 from agentplat.runs.letters import Addressed, Letter, ReviewAnswered, SubRunEnded, SubRunOutput
@@ -82,6 +82,7 @@ class HostedRun:
         self._orphans: list[Activation] = []  # agent nodes that ended before their sub-runs
         self._ahead: deque[asyncio.Future[int]] = deque()
         self._recorded = Recorded()
+        self._stored: set[str] = set()  # digests of values that were handed to the journal
         self._wake = asyncio.Event()
         self._stop_requested = row.stop_requested_at is not None
         self._mail_due = recorded > 0
@@ -264,7 +265,7 @@ class HostedRun:
         self._starting.clear()
 
     def _submit(self, ending: Ending | None) -> asyncio.Future[int]:
-        write = self._row_of(self._messages, ending)
+        write = spilled(self._row_of(self._messages, ending), self._stored)
         ticket = self._writer.submit(write, self.row.user_id, self.row.graph_id)
         self._recorded.note(self._messages, ticket)
         self._messages, self._letters = [], []

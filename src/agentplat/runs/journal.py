@@ -105,6 +105,8 @@ class JournalWriter:
         size = 0
         for count, entry in enumerate(self._entries):
             size += len(entry.write.body)
+            if entry.write.blobs:
+                size += sum(map(len, entry.write.blobs.values()))
             if count == MAX_ROWS or (count and size > MAX_BYTES):
                 batch, self._entries = self._entries[:count], self._entries[count:]
                 return batch
@@ -182,6 +184,7 @@ def _record(entry: _Entry) -> RunRecord:
         run_id=write.run_id,
         seq=write.seq,
         body=write.body,
+        handles=write.handles,
         final=write.ending is not None,
     )
 

@@ -1,7 +1,7 @@
 """Everything that runs say to the database. Hot statements are one round trip each.
 
 The lease is the lock: a run may be written only by the holder of its current `fence`, a number that every claim raises.
-`commits` checks it under FOR SHARE in the statement that writes, and a claim (in `turns`) needs the row for itself, so a
+`commits` checks it under FOR SHARE in the statement that writes, and a claim (in `turns`) needs the row for itself: a
 holder that lost its lease can't add one more row, however late it wakes.
 """
 
@@ -12,7 +12,9 @@ from typing import Any
 import asyncpg
 
 from agentplat.infra.db import db
+from agentplat.runs import spilling
 from agentplat.runs.models import RunRow, Segment
+from agentplat.runs.spilling import Handle
 
 # What a statement raises while the database is away or restarting. Trying again later is all there is to do.
 DATABASE_AWAY = (
@@ -118,14 +120,36 @@ async def fail(run_id: str, fence: int, stats: bytes, now: datetime) -> bool:
 
 
 async def read_journal(run_id: str, run_day: date, after: int = 0) -> list[Segment]:
-    """The journal of a run behind message `after`, in order. A segment may begin before it."""
+    """The journal of a run behind message `after`, whole and in order. A segment may begin before it."""
     rows = await db().fetch(
-        "SELECT seq, body FROM journal WHERE run_id = $1 AND run_day = $2 AND seq > $3 ORDER BY seq",
+        "SELECT seq, body, handles FROM journal WHERE run_id = $1 AND run_day = $2 AND seq > $3 ORDER BY seq",
         run_id,
         run_day,
         after,
     )
-    return [Segment(run_id=run_id, seq=row["seq"], body=row["body"]) for row in rows]
+    found = [(row["seq"], row["body"], _journal_handles(row["handles"])) for row in rows]
+    blobs = await _read_blobs(run_id, [handle for _, _, handles in found for handle in handles])
+    return [
+        Segment(run_id=run_id, seq=seq, body=spilling.restored(body, handles, blobs)) for seq, body, handles in found
+    ]
+
+
+async def whole(run_id: str, body: bytes, handles: bytes | None) -> bytes:
+    """The body of a journal row with the values that were cut out of it."""
+    found = _journal_handles(handles)
+    return spilling.restored(body, found, await _read_blobs(run_id, found))
+
+
+def _journal_handles(document: bytes | None) -> Sequence[Handle]:
+    return () if document is None else spilling.decode_handles(document)
+
+
+async def _read_blobs(run_id: str, handles: Sequence[Handle]) -> dict[str, bytes]:
+    if not handles:
+        return {}
+    digests = {bytes.fromhex(handle.digest) for handle in handles}
+    rows = await db().fetch("SELECT hash, body FROM blobs WHERE run_id = $1 AND hash = ANY($2)", run_id, list(digests))
+    return {row["hash"].hex(): row["body"] for row in rows}
 
 
 async def ensure_partition(day: date) -> None:
@@ -164,10 +188,10 @@ async def find_stranded(limit: int) -> list[str]:
 
 
 async def get(user_id: str, run_id: str, graph_id: str | None = None) -> RunRow | None:
-    return _row(
+    return await _whole_row(
         await db().fetchrow(
             f"""
-            SELECT {COLUMNS} FROM runs
+            SELECT {COLUMNS}, result_handles FROM runs
             WHERE id = $1 AND user_id = $2 AND ($3::text IS NULL OR graph_id = $3) AND NOT is_deleted
             """,
             run_id,
@@ -179,7 +203,20 @@ async def get(user_id: str, run_id: str, graph_id: str | None = None) -> RunRow 
 
 async def find(run_id: str) -> RunRow | None:
     """A run whoever owns it: for code that acts on runs, not for answers to somebody."""
-    return _row(await db().fetchrow(f"SELECT {COLUMNS} FROM runs WHERE id = $1", run_id))
+    return await _whole_row(await db().fetchrow(f"SELECT {COLUMNS}, result_handles FROM runs WHERE id = $1", run_id))
+
+
+async def _whole_row(found: Any) -> RunRow | None:
+    """A run with the values that were cut out of its outputs and node executions."""
+    if found is None:
+        return None
+    members = dict(found)
+    if (document := members.pop("result_handles")) is not None:
+        handles = spilling.decode_result_handles(document)
+        blobs = await _read_blobs(members["id"], [*handles.outputs, *handles.node_executions])
+        members["outputs"] = spilling.restored(members["outputs"], handles.outputs, blobs)
+        members["node_executions"] = spilling.restored(members["node_executions"], handles.node_executions, blobs)
+    return RunRow(**members)
 
 
 async def find_final(run_ids: Sequence[str]) -> list[str]:
@@ -252,7 +289,3 @@ async def mark_deleted(user_id: str, run_id: str) -> bool:
             user_id,
         )
     )
-
-
-def _row(found: Any) -> RunRow | None:
-    return None if found is None else RunRow(**found)

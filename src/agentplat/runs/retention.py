@@ -1,7 +1,8 @@
 """Retention: journals of runs that are long over are dropped, a day at a time; the runs stay, with outputs and nodes.
 
 A day goes only as a whole, and only when every run that was accepted on it is final: then nobody reads its journal, as
-a final run's row has everything that answers need. No run comes back from that, so checking first is safe.
+a final run's row has everything that answers need. No run comes back from that, so checking first is safe. Of the
+blobs of such runs those are deleted that only the journal names.
 """
 
 import asyncio
@@ -57,8 +58,10 @@ async def _retire(partition: _Partition, dry_run: bool) -> Dropped:
     kept = None
     if unfinished := await _unfinished(day):
         kept = f"{unfinished} unfinished run{'s' if unfinished > 1 else ''}"
-    elif not dry_run and not await _drop(partition.name):
-        kept = IN_USE
+    elif not dry_run:
+        # First, because who finds the partition gone doesn't look for its runs again.
+        await _delete_blobs(day)
+        kept = None if await _drop(partition.name) else IN_USE
     return Dropped(day=day, bytes=partition.bytes, kept=kept)
 
 
@@ -94,6 +97,22 @@ async def _unfinished(day: date) -> int:
             begin,
             begin + timedelta(days=1),
         )
+    )
+
+
+async def _delete_blobs(day: date) -> None:
+    """Delete what the results of that day's runs don't need. A digest that stands among a result's handles is needed;
+    one that stands there by chance, as a pin's name, keeps a blob that could go.
+    """
+    begin = datetime.combine(day, time(), UTC)
+    await db().execute(
+        """
+        DELETE FROM blobs b USING runs r
+        WHERE r.id = b.run_id AND r.created_at >= $1 AND r.created_at < $2 AND (
+            r.result_handles IS NULL OR position(convert_to(encode(b.hash, 'hex'), 'UTF8') IN r.result_handles) = 0)
+        """,
+        begin,
+        begin + timedelta(days=1),
     )
 
 

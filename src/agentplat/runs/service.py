@@ -59,6 +59,7 @@ __all__ = [
     "run_members",
     "start",
     "stop",
+    "whole",
 ]
 
 _log = get_logger(__name__)
@@ -202,6 +203,7 @@ async def delete(user_id: str, run_id: str) -> None:
 
 
 find = queries.find
+whole = queries.whole
 node_members = view.node_members
 row_members = view.row_members
 

@@ -28,6 +28,7 @@ class Run(Table, tablename="runs"):
     stats = Bytea(null=True, default=None)
     outputs = Bytea(null=True, default=None)
     node_executions = Bytea(null=True, default=None)
+    result_handles = Bytea(null=True, default=None)
     is_deleted = Boolean(default=False)
     is_shared = Boolean(default=False)
     share_token = Text(null=True, default=None)
@@ -48,6 +49,13 @@ class Journal(Table, tablename="journal"):
     seq = Integer()
     run_day = Date()
     fence = Integer()
+    body = Bytea()
+    handles = Bytea(null=True, default=None)
+
+
+class Blob(Table, tablename="blobs"):
+    run_id = Text(primary_key=True)
+    hash = Bytea()
     body = Bytea()
 
 
