@@ -12,8 +12,8 @@ from agentplat.sdk.spec import CostEntry
 # What everybody seems to own while credits are switched off: enough for every check of "is anything left".
 DISABLED_BALANCE = 100
 
-# For the one caller that pays within a statement of its own, because a node's start and its price must be recorded
-# together: SQL that fits into that statement, its parameters, and the repetition it needs.
+# For runs, which pay within statements of their own, because a node's start and its price, and a run's end and its fee,
+# must be recorded together: SQL that fits into those statements, its parameters, and the repetition it needs.
 SPEND_CTES = queries.SPEND_CTES
 charge_columns = queries.charge_columns
 once = queries.once
@@ -79,7 +79,9 @@ def node_charge(
 
 
 def executions_charge(run_id: str, graph_id: str, executions: int) -> Charge:
-    """For the end of a run: its executions that no charge has counted. Never refused, and never to be repeated."""
+    """For the end of a run: its executions that no charge has counted. Never refused, and never to be repeated: it goes
+    into the statement that records the end, which happens once.
+    """
     return Charge(
         key=f"{run_id}-executions",
         amount=0,

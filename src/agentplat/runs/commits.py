@@ -11,6 +11,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from agentplat.credits import service as credits
+from agentplat.credits.models import Charge
 from agentplat.engine.state import Status
 from agentplat.infra.db import db
 from agentplat.runs import mail, spilling
@@ -20,7 +22,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Ending(Struct, frozen=True, kw_only=True):
-    """What a run's row gets when the run becomes final. `handles` are those of `outputs` and `node_executions`."""
+    """What a run's row gets when the run becomes final. `handles` are those of `outputs` and `node_executions`.
+
+    `fee` is for executions that no charge has counted. It is never refused: it takes what there is, and the rest stays
+    counted.
+    """
 
     status: Status
     ended_at: datetime
@@ -28,6 +34,7 @@ class Ending(Struct, frozen=True, kw_only=True):
     outputs: bytes
     node_executions: bytes
     handles: bytes | None = None
+    fee: Charge | None = None
 
 
 class Write(Struct, frozen=True, kw_only=True):
@@ -100,7 +107,7 @@ _CTES = """
             $15::bytea[]) AS e (id, fence, status, ended_at, stats, outputs, node_executions, handles)
         JOIN held ON held.id = e.id AND held.fence = e.fence
         WHERE r.id = e.id
-        RETURNING r.id
+        RETURNING r.id, r.fence, r.user_id
     ), given_up AS (
         UPDATE reviews SET status = 'REJECTED', processed = true, review_message = 'Execution was stopped by user',
             updated_at = now(), reviewed_at = now()
@@ -127,6 +134,16 @@ _LETTERS = f"""
         JOIN written w ON w.run_id = l.sender AND w.seq = l.seq AND w.fence = l.fence
     ), {mail.DELIVERY}
 """
+# A run ends once, so counting its executions with its end counts them once, though they have no row in the ledger.
+_FEES = f"""
+    charges AS (
+        SELECT ended.user_id, c.transaction_key, c.amount, c.executions, c.metadata, c.fee_metadata
+        FROM unnest(
+            {{}}::text[], {{}}::int[], {{}}::text[], {{}}::bigint[], {{}}::bigint[], {{}}::bytea[], {{}}::bytea[])
+            AS c (run_id, fence, transaction_key, amount, executions, metadata, fee_metadata)
+        JOIN ended ON ended.id = c.run_id AND ended.fence = c.fence
+    ), {credits.SPEND_CTES}
+"""
 _ADDRESSEES = "SELECT run_id, true FROM delivered_to WHERE parked"
 
 
@@ -139,7 +156,7 @@ class Committed(NamedTuple):
 
 async def commit(writes: Sequence[Write], owner: str) -> Committed:
     """Write journal rows, their blobs, endings and letters in one statement, hence one transaction. With a run's ending
-    go the reviews that nobody will answer any more.
+    its execution fee is taken, and the reviews go that nobody will answer any more.
 
     Of a run that `owner` no longer holds under the given fence nothing is written. Rows that exist already were written
     by the same holder (a commit whose answer got lost), so meeting them again is no error; their letters are delivered
@@ -169,6 +186,13 @@ async def commit(writes: Sequence[Write], owner: str) -> Committed:
             *mail.columns([letter for _, letter in letters]),
         )
         selects.append(_ADDRESSEES)
+    if fees := [(write, write.ending.fee) for write in writes if write.ending is not None and write.ending.fee]:
+        add(
+            _FEES,
+            [write.run_id for write, _ in fees],
+            [write.fence for write, _ in fees],
+            *credits.charge_columns([fee for _, fee in fees]),
+        )
     rows = await db().fetch(", ".join(parts) + " UNION ALL ".join(selects), *parameters)
     return Committed({row["id"] for row in rows if not row["asleep"]}, [row["id"] for row in rows if row["asleep"]])
 

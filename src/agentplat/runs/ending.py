@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 import msgspec
 
+from agentplat.credits import service as credits
+from agentplat.credits.models import Charge
 from agentplat.engine.machine import RunMachine
 from agentplat.engine.messages import Message, NodeTerminated, RunAborted, RunEnded, encode
 from agentplat.events import service as events
@@ -34,7 +36,16 @@ def ending_of(row: RunRow, machine: RunMachine, recorded: Mapping[int, int] = Ma
         stats=_encoder.encode(view.timed_stats(row, machine, machine.ended_at)),
         outputs=_encoder.encode(machine.outputs),
         node_executions=_encoder.encode(view.node_executions(row, machine, recorded)),
+        fee=_fee(row, machine),
     )
+
+
+def _fee(row: RunRow, machine: RunMachine) -> Charge | None:
+    """For the executions that were free: those that cost something were counted with their charge."""
+    if not credits.enabled():
+        return None
+    free = sum(1 for act in machine.activations if act.started_at is not None and not act.cost)
+    return credits.executions_charge(row.id, row.graph_id, free) if free else None
 
 
 def letter_of_end(row: RunRow, machine: RunMachine) -> list[Addressed]:

@@ -321,14 +321,6 @@ class HostedRun:
         for act in self._orphans:
             await subruns.stop(self.row, act)
         await mail.close_mailbox(self.row.id)
-        await self._pay_fee()
-
-    async def _pay_fee(self) -> None:
-        """Count the executions that were free. Counted once: the charge's key is the run's."""
-        free = sum(1 for act in self._machine.activations if act.started_at is not None and not act.cost)
-        if credits.enabled() and free:
-            charge = credits.executions_charge(self.row.id, self.row.graph_id, free)
-            await credits.spend(self.row.user_id, charge)
 
     # Mail
 
