@@ -67,7 +67,7 @@ async def left_by_dead_worker(run: RunMeta, value: Any) -> None:
     at = now_us()
     messages = [NodeEnded(number, at, [("output", value)], None, at) for number in (1, 2)]
     write = spilled(row_of(row, 1, RunBegan(at), *messages, NodeStarted(3, at)), set())
-    assert (await commits.commit([write], "dead")).held == {run.id}
+    assert (await commits.commit([write], "dead")).held == {write.claim}
 
 
 async def stored(db: Database, run: RunMeta) -> list[bytes]:
@@ -154,7 +154,7 @@ async def test_a_commit_with_values_may_be_repeated(db: Database, redis: Redis, 
     row = await claimed(run, "w1")
     write = spilled(row_of(row, 1, NodeEnded(1, 1, [("output", BIG)], None, 1)), set())
     for _ in range(2):
-        assert (await commits.commit([write, write], "w1")).held == {run.id}
+        assert (await commits.commit([write, write], "w1")).held == {write.claim}
     assert len(await stored(db, run)) == 1
 
 

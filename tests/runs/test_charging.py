@@ -63,7 +63,7 @@ def start(row: RunRow, seq: int, *amounts: int, fence: int | None = None) -> Cha
 
 
 async def record(one: ChargedStart, owner: str = "w1") -> Outcome:
-    return (await record_charged_starts([one], owner))[one.write.run_id]
+    return (await record_charged_starts([one], owner))[one.write.claim]
 
 
 @asynccontextmanager
@@ -153,9 +153,20 @@ async def test_one_statement_carries_many_runs(db: Database) -> None:
     )
     # Ann's 10 credits are not enough for all three that are held, so they go to the first ones.
     short = Outcome(held=True, shortage=Shortage(balance=2, cost=4))
-    assert [outcomes[row.id] for row in runs] == [PAID, LOST, PAID, short, PAID]
+    assert [outcomes[row.id, row.fence - (row is lost)] for row in runs] == [PAID, LOST, PAID, short, PAID]
     assert [await journal_of(row) for row in runs] == [[1], [], [1], [], [1]]
     assert (await credits.balance("ann"), await credits.balance("bob")) == (2, 0)
+
+
+async def test_starts_of_an_older_fence_are_refused_beside_those_of_the_younger_one(db: Database) -> None:
+    """A process that slept past its lease may have claimed its own run anew: one owner, one batch, two fences."""
+    old = await claimed(db, lease=OVER)
+    new = await turns.claim(old.id, "w1", LEASE, now())
+    assert new is not None
+    outcomes = await record_charged_starts([start(old, 1, 4), start(new, 5, 3)], "w1")
+    assert outcomes == {(old.id, old.fence): LOST, (new.id, new.fence): PAID}
+    assert await journal_of(new) == [5]
+    assert await credits.balance("ann") == 7
 
 
 async def test_a_start_and_a_claim_at_once_never_both_succeed(db: Database) -> None:
@@ -193,7 +204,7 @@ async def test_a_number_that_was_used_otherwise_is_never_charged(db: Database) -
     """A sending that everybody has forgotten arrives after its run went on without it."""
     row = await claimed(db)
     one = start(row, 1, 4)
-    assert (await commits.commit([one.write], "w1")).held == {row.id}
+    assert (await commits.commit([one.write], "w1")).held == {one.write.claim}
     assert await record(one) == PAID  # "it is in the journal" is all that can be said
     assert await charged_to("ann") == []
 
@@ -211,7 +222,7 @@ async def test_many_workers_and_users_at_once_charge_exactly_what_was_started(db
     recorded = await db.fetch(
         "SELECT r.user_id, r.id FROM journal j JOIN runs r ON r.id = j.run_id ORDER BY r.user_id, r.id"
     )
-    assert {run_id for outcomes in results for run_id, one in outcomes.items() if one.paid} == {
+    assert {run_id for outcomes in results for (run_id, _), one in outcomes.items() if one.paid} == {
         row["id"] for row in recorded
     }
     for user in ("ann", "bob"):

@@ -187,7 +187,7 @@ class DeadWorker:
         await queries.ensure_partition(day)
         body = encode(messages)
         committed = await commits.commit([Write(run_id=row.id, run_day=day, seq=1, fence=1, body=body)], "dead")
-        assert committed.held == {row.id}
+        assert committed.held == {(row.id, 1)}
 
 
 async def test_an_effect_of_unknown_outcome_is_not_repeated(driver: Driver, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from agentplat.events.models import RunRecord
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.runs import commits, queries, turns
+from agentplat.runs.charging import ChargedStart, Outcome
 from agentplat.runs.commits import Ending, Write
 from agentplat.runs.journal import JournalWriter
 from agentplat.runs.models import RunRow
@@ -98,6 +99,47 @@ async def test_a_row_that_can_not_be_written_harms_no_other(rows: list[RunRow]) 
     await writer.close()
 
 
+async def test_after_a_row_that_can_not_be_written_no_other_of_its_claim_is(rows: list[RunRow]) -> None:
+    """In the same batch or later: the numbers would have a hole. Who claims the run anew goes on before the hole."""
+    publisher = Publisher()
+    writer = JournalWriter(OWNER, 0, publisher)
+    tickets = [writer.submit(write(rows[0], seq), "ann", "g") for seq in (1, 2**40, 3)]
+    other = writer.submit(write(rows[1], 1), "ann", "g")
+    writer.start()
+    assert await tickets[0]
+    with pytest.raises(asyncpg.DataError):
+        await tickets[1]
+    assert not await tickets[2]
+    assert await other
+    assert not await writer.submit(write(rows[0], 4), "ann", "g")
+    assert not await writer.suspend(write(rows[0], 4), 0, "ann", "g")
+    start = ChargedStart(write=write(rows[0], 4), charges=[])
+    assert await writer.charge(start, "ann", "g") == Outcome(held=False)
+    await queries.release([rows[0].id], OWNER)
+    anew = await turns.claim(rows[0].id, OWNER, timedelta(seconds=30), now())
+    assert anew is not None
+    assert await writer.submit(write(anew, 2), "ann", "g")
+    await writer.close()
+    day = now().astimezone(UTC).date()
+    assert [one.seq for one in await queries.read_journal(anew.id, day)] == [1, 2]
+    assert [record.seq for batch in publisher.batches for record in batch if record.run_id == anew.id] == [1, 2]
+
+
+async def test_a_stale_row_is_told_so_beside_one_of_the_same_run_that_is_written(rows: list[RunRow]) -> None:
+    """A process that slept past its lease may have claimed its own run anew: one owner, one commit, two fences."""
+    old = rows[0]
+    await queries.release([old.id], OWNER)
+    new = await turns.claim(old.id, OWNER, timedelta(seconds=30), now())
+    assert new is not None
+    publisher = Publisher()
+    writer = JournalWriter(OWNER, 0, publisher)
+    stale, fresh = writer.submit(write(old, 1), "ann", "g"), writer.submit(write(new, 2), "ann", "g")
+    writer.start()
+    assert (await stale, await fresh) == (False, True)
+    await writer.close()
+    assert [record.seq for batch in publisher.batches for record in batch] == [2]
+
+
 async def test_a_missing_partition_is_made(rows: list[RunRow], db: Database) -> None:
     day = now().astimezone(UTC).date()
     await db.execute(f"DROP TABLE IF EXISTS journal_{day:%Y%m%d}")
@@ -135,9 +177,9 @@ async def test_an_ending_whose_answer_got_lost_counts(rows: list[RunRow]) -> Non
     """The row is there and the run is final: repeating the commit must not look like a lost lease."""
     ending = Ending(status=Status.COMPLETED, ended_at=now(), stats=b"{}", outputs=b"{}", node_executions=b"[]")
     last = msgspec.structs.replace(write(rows[0], 1), ending=ending)
-    assert (await commits.commit([last], OWNER)).held == {rows[0].id}
+    assert (await commits.commit([last], OWNER)).held == {last.claim}
     assert (await commits.commit([last], OWNER)).held == set()
-    assert await commits.find_ended([last, write(rows[1], 1)]) == [rows[0].id]
+    assert await commits.find_ended([last, write(rows[1], 1)]) == [last.claim]
     stale = msgspec.structs.replace(last, fence=last.fence + 1)
     assert await commits.find_ended([stale]) == []
 

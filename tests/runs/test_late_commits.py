@@ -64,5 +64,5 @@ async def test_a_commit_that_is_repeated_delivers_its_letters_once(db: Database,
     letter = SubRunOutput(1, "r", [7])
     sent = write(child, 1, b"[]", letters=[Addressed(parent.id, letter)])
     for _ in range(2):
-        assert (await commits.commit([sent], "w1")).held == {child.id}
+        assert (await commits.commit([sent], "w1")).held == {sent.claim}
     assert await mail.read(parent.id, 0) == [(1, letter)]

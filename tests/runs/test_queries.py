@@ -101,13 +101,13 @@ async def test_one_commit_carries_many_runs_and_drops_only_the_lost_ones(run_id:
     held = await commits.commit(
         [write(row, 1, None if row is not lost else ENDING, row.fence - (row is lost)) for row in rows], "w1"
     )
-    assert held.held == {row.id for row in rows} - {lost.id}
+    assert held.held == {(row.id, row.fence) for row in rows if row is not lost}
     assert [await journal_of(row) for row in rows] == [[1], [1], [], [1]]
 
 
 async def test_an_ending_is_written_with_the_last_row(run_id: str) -> None:
     row = await claimed(run_id)
-    assert (await commits.commit([write(row, 1), write(row, 2, ENDING)], "w1")).held == {run_id}
+    assert (await commits.commit([write(row, 1), write(row, 2, ENDING)], "w1")).held == {(run_id, row.fence)}
     found = await queries.get("ann", run_id)
     assert found is not None
     assert (found.status, found.ended_at, found.outputs) == (Status.COMPLETED, ENDING.ended_at, b"{}")
@@ -117,8 +117,8 @@ async def test_an_ending_is_written_with_the_last_row(run_id: str) -> None:
 
 async def test_a_commit_whose_answer_got_lost_may_be_repeated(run_id: str) -> None:
     row = await claimed(run_id)
-    assert (await commits.commit([write(row, 1)], "w1")).held == {run_id}
-    assert (await commits.commit([write(row, 1)], "w1")).held == {run_id}
+    assert (await commits.commit([write(row, 1)], "w1")).held == {(run_id, row.fence)}
+    assert (await commits.commit([write(row, 1)], "w1")).held == {(run_id, row.fence)}
     assert await journal_of(row) == [1]
 
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 from agentplat.credits import service as credits
 from agentplat.credits.models import Charge, Shortage
 from agentplat.infra.db import db
-from agentplat.runs.commits import Write
+from agentplat.runs.commits import Claim, Write
 
 
 class ChargedStart(Struct, frozen=True, kw_only=True):
@@ -43,32 +43,32 @@ _RECORD = f"""
         SELECT * FROM unnest($2::text[], $3::int[], $4::date[], $5::int[], $6::bytea[])
             AS b (run_id, seq, run_day, fence, body)
     ), held AS (
-        SELECT r.id, r.user_id FROM runs r
+        SELECT r.id, r.fence, r.user_id FROM runs r
         WHERE r.lease_owner = $1 AND r.status = 'RUNNING' AND (r.id, r.fence) IN (SELECT run_id, fence FROM batch)
         FOR SHARE
     ), fresh AS (
-        SELECT b.*, held.user_id FROM batch b JOIN held ON held.id = b.run_id
+        SELECT b.*, held.user_id FROM batch b JOIN held ON held.id = b.run_id AND held.fence = b.fence
         WHERE NOT EXISTS (SELECT FROM journal j WHERE (j.run_id, j.seq, j.run_day) = (b.run_id, b.seq, b.run_day))
     ), charges AS (
         SELECT fresh.user_id, c.*
-        FROM unnest($8::text[], $9::bigint[], $10::bigint[], $11::bytea[], $12::bytea[], $7::text[])
-            AS c (transaction_key, amount, executions, metadata, fee_metadata, run_id)
-        JOIN fresh ON fresh.run_id = c.run_id
+        FROM unnest($7::text[], $8::int[], $9::text[], $10::bigint[], $11::bigint[], $12::bytea[], $13::bytea[])
+            AS c (run_id, fence, transaction_key, amount, executions, metadata, fee_metadata)
+        JOIN fresh ON fresh.run_id = c.run_id AND fresh.fence = c.fence
     ), {credits.SPEND_CTES}, written AS (
         INSERT INTO journal (run_id, seq, run_day, fence, body)
         SELECT run_id, seq, run_day, fence, body FROM fresh WHERE user_id NOT IN (SELECT user_id FROM short)
     )
-    SELECT held.id, short.balance, short.cost, count(*) OVER (PARTITION BY held.user_id) > 1 AS in_company
+    SELECT held.id, held.fence, short.balance, short.cost, count(*) OVER (PARTITION BY held.user_id) > 1 AS in_company
     FROM held LEFT JOIN short ON short.user_id = held.user_id
 """
 
 
-async def record_charged_starts(starts: Sequence[ChargedStart], owner: str) -> dict[str, Outcome]:
-    """Record and pay starts of different runs, as one statement. Returns what became of each, by the run's id.
+async def record_charged_starts(starts: Sequence[ChargedStart], owner: str) -> dict[Claim, Outcome]:
+    """Record and pay starts, one of each claim, as one statement. Returns what became of each.
 
     Users who can't pay for all of theirs pay for one after the other, as far as their balance goes.
     """
-    keyed = [(start.write.run_id, charge) for start in starts for charge in start.charges]
+    keyed = [(start.write.claim, charge) for start in starts for charge in start.charges]
 
     async def statement() -> list[Any]:
         return await db().fetch(
@@ -79,25 +79,26 @@ async def record_charged_starts(starts: Sequence[ChargedStart], owner: str) -> d
             [start.write.run_day for start in starts],
             [start.write.fence for start in starts],
             [start.write.body for start in starts],
-            [run_id for run_id, _ in keyed],
+            [run_id for (run_id, _), _ in keyed],
+            [fence for (_, fence), _ in keyed],
             *credits.charge_columns([charge for _, charge in keyed]),
         )
 
-    found = {row["id"]: row for row in await credits.once(statement)}
-    outcomes: dict[str, Outcome] = {}
+    found = {(row["id"], row["fence"]): row for row in await credits.once(statement)}
+    outcomes: dict[Claim, Outcome] = {}
     for start in starts:
-        row = found.get(start.write.run_id)
+        row = found.get(start.write.claim)
         if row is None:
-            outcomes[start.write.run_id] = Outcome(held=False)
+            outcomes[start.write.claim] = Outcome(held=False)
         elif row["cost"] is None:
-            outcomes[start.write.run_id] = Outcome(held=True)
+            outcomes[start.write.claim] = Outcome(held=True)
         elif row["in_company"]:
             outcomes |= await record_charged_starts([start], owner)
         elif await _is_recorded(start.write):
-            outcomes[start.write.run_id] = Outcome(held=True)
+            outcomes[start.write.claim] = Outcome(held=True)
         else:
             shortage = Shortage(balance=row["balance"], cost=row["cost"])
-            outcomes[start.write.run_id] = Outcome(held=True, shortage=shortage)
+            outcomes[start.write.claim] = Outcome(held=True, shortage=shortage)
     return outcomes
 
 

@@ -21,6 +21,10 @@ from agentplat.runs.letters import Addressed
 _encode = msgspec.json.Encoder().encode
 
 
+# One claim of a run: the run's id and the fence.
+Claim = tuple[str, int]
+
+
 class Ending(Struct, frozen=True, kw_only=True):
     """What a run's row gets when the run becomes final. `handles` are those of `outputs` and `node_executions`.
 
@@ -53,6 +57,10 @@ class Write(Struct, frozen=True, kw_only=True):
     blobs: Mapping[str, bytes] = {}
     ending: Ending | None = None
     letters: list[Addressed] = []
+
+    @property
+    def claim(self) -> Claim:
+        return self.run_id, self.fence
 
 
 def spilled(write: Write, known: set[str]) -> Write:
@@ -114,7 +122,7 @@ _CTES = """
         WHERE status = 'WAITING' AND run_id IN (SELECT id FROM ended)
     )
 """
-_HELD = "SELECT id, false AS asleep FROM held"
+_HELD = "SELECT id, fence, false AS asleep FROM held"
 
 # Parts of the statement that few batches need; the braces are the numbers of their parameters.
 _BLOBS = """
@@ -144,13 +152,13 @@ _FEES = f"""
         JOIN ended ON ended.id = c.run_id AND ended.fence = c.fence
     ), {credits.SPEND_CTES}
 """
-_ADDRESSEES = "SELECT run_id, true FROM delivered_to WHERE parked"
+_ADDRESSEES = "SELECT run_id, NULL, true FROM delivered_to WHERE parked"
 
 
 class Committed(NamedTuple):
-    """The runs still held, and the addressees of letters that no worker may be holding."""
+    """The claims that hold, and the addressees of letters that no worker may be holding."""
 
-    held: set[str]
+    held: set[Claim]
     asleep: list[str]
 
 
@@ -194,7 +202,8 @@ async def commit(writes: Sequence[Write], owner: str) -> Committed:
             *credits.charge_columns([fee for _, fee in fees]),
         )
     rows = await db().fetch(", ".join(parts) + " UNION ALL ".join(selects), *parameters)
-    return Committed({row["id"] for row in rows if not row["asleep"]}, [row["id"] for row in rows if row["asleep"]])
+    held = {(row["id"], row["fence"]) for row in rows if not row["asleep"]}
+    return Committed(held, [row["id"] for row in rows if row["asleep"]])
 
 
 def _row_columns(writes: Sequence[Write]) -> list[list[Any]]:
@@ -222,12 +231,13 @@ def _ending_columns(writes: Sequence[Write]) -> list[list[Any]]:
     ]
 
 
-async def find_ended(writes: Sequence[Write]) -> list[str]:
-    """Those of the runs that the given rows have ended."""
+async def find_ended(writes: Sequence[Write]) -> list[Claim]:
+    """The claims under which the given rows have ended their runs."""
     endings = [write for write in writes if write.ending is not None]
     rows = await db().fetch(
         """
-        SELECT j.run_id FROM unnest($1::text[], $2::int[], $3::date[], $4::int[]) AS e (run_id, seq, run_day, fence)
+        SELECT j.run_id, j.fence
+        FROM unnest($1::text[], $2::int[], $3::date[], $4::int[]) AS e (run_id, seq, run_day, fence)
         JOIN journal j ON (j.run_id, j.seq, j.run_day, j.fence) = (e.run_id, e.seq, e.run_day, e.fence)
         """,
         [write.run_id for write in endings],
@@ -235,4 +245,4 @@ async def find_ended(writes: Sequence[Write]) -> list[str]:
         [write.run_day for write in endings],
         [write.fence for write in endings],
     )
-    return [row["run_id"] for row in rows]
+    return [(row["run_id"], row["fence"]) for row in rows]

@@ -82,7 +82,7 @@ async def terminate(run_id: str) -> bool:
     )
     write = spilled(whole, set())
     committed = await commits.commit([write], owner)
-    if row.id not in committed.held:
+    if write.claim not in committed.held:
         return False
     metrics.run_ended(machine, view.timings(row, machine), {})
     await control.call_for_mail(write.letters, committed.asleep)

@@ -16,7 +16,7 @@ from agentplat.events.models import RunRecord
 from agentplat.infra.telemetry import get_logger
 from agentplat.runs import commits, control, mail, metrics, queries
 from agentplat.runs.charging import ChargedStart, Outcome, record_charged_starts
-from agentplat.runs.commits import Committed, Write
+from agentplat.runs.commits import Claim, Committed, Write
 
 MAX_ROWS = 1000
 MAX_BYTES = 16 * 1024 * 1024
@@ -48,6 +48,7 @@ class JournalWriter:
         self._window = window
         self._publish = publish
         self._entries: list[_Entry] = []
+        self._refused: set[Claim] = set()  # what had a row that can't be written: a later one would leave a hole
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -72,6 +73,8 @@ class JournalWriter:
 
     async def suspend(self, write: Write, taken: int, user_id: str, graph_id: str) -> bool:
         """Write the row that suspends a run, unless there is mail behind number `taken`, and publish it."""
+        if write.claim in self._refused:
+            return False
         if not await mail.suspend(write.run_id, write.fence, taken, write.seq, write.run_day, write.body):
             return False
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -83,7 +86,9 @@ class JournalWriter:
 
         Without an answer nobody knows which: the error goes to the caller, who must let go of the run.
         """
-        outcome = (await record_charged_starts([start], self._owner))[start.write.run_id]
+        if start.write.claim in self._refused:
+            return Outcome(held=False)
+        outcome = (await record_charged_starts([start], self._owner))[start.write.claim]
         if outcome.paid:
             metrics.CREDITS.inc(sum(charge.amount for charge in start.charges))
             done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -114,6 +119,10 @@ class JournalWriter:
         return batch
 
     async def _write(self, batch: list[_Entry]) -> None:
+        if self._refused:
+            batch = self._without_refused(batch)
+        if not batch:
+            return
         began = monotonic()
         try:
             committed = await self._commit([entry.write for entry in batch])
@@ -121,13 +130,14 @@ class JournalWriter:
             if len(batch) == 1:
                 # This row can never be written. Its run must hear of it; the others must not suffer for it.
                 _log.error("journal_row_refused", run_id=batch[0].write.run_id, exc_info=error)
+                self._refused.add(batch[0].write.claim)
                 _resolve(batch[0].done, error)
                 return
             for entry in batch:
                 await self._write([entry])
             return
         at = time_ns() // 1000
-        written = [entry for entry in batch if entry.write.run_id in committed.held]
+        written = [entry for entry in batch if entry.write.claim in committed.held]
         metrics.JOURNAL_COMMIT.observe(monotonic() - began)
         metrics.JOURNAL_ROWS.inc(len(written))
         metrics.JOURNAL_BYTES.inc(sum(len(entry.write.body) for entry in written))
@@ -135,7 +145,13 @@ class JournalWriter:
         if letters := [letter for entry in written for letter in entry.write.letters]:
             await control.call_for_mail(letters, committed.asleep)
         for entry in batch:
-            _resolve(entry.done, at if entry.write.run_id in committed.held else 0)
+            _resolve(entry.done, at if entry.write.claim in committed.held else 0)
+
+    def _without_refused(self, batch: list[_Entry]) -> list[_Entry]:
+        for entry in batch:
+            if entry.write.claim in self._refused:
+                _resolve(entry.done, 0)
+        return [entry for entry in batch if entry.write.claim not in self._refused]
 
     async def _announce(self, entries: list[_Entry]) -> None:
         try:
