@@ -142,10 +142,13 @@ async def test_small_values_are_where_they_always_were(driver: Driver, db: Datab
 async def test_who_lost_the_lease_stores_no_values(db: Database, redis: Redis, tmp_path: Path) -> None:
     run = await start(await save(chain(tmp_path / "log", 1)))
     old = await claimed(run, "w1", OVER)
-    await claimed(run, "w1")
+    new = await claimed(run, "w1")
     write = spilled(row_of(old, 1, NodeEnded(1, 1, [("output", BIG)], None, 1)), set())
     assert write.blobs
     await commits.commit([write], "w1")
+    assert await stored(db, run) == []
+    # Not either in the company of the one who holds it.
+    assert (await commits.commit([write, row_of(new, 5)], "w1")).held == {(new.id, new.fence)}
     assert await stored(db, run) == []
 
 
