@@ -10,7 +10,7 @@ import msgspec
 
 from benchmarks.report import Result, machine
 
-CASES = ("engine_chain", "run_latency", "throughput", "durability", "recovery", "scaling")
+CASES = ("engine_chain", "run_latency", "throughput", "durability", "recovery", "scaling", "stop")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 

@@ -35,8 +35,11 @@ class Client:
         response.raise_for_status()
         return str(msgspec.json.decode(response.content)["id"])
 
-    async def stop(self, graph: dict[str, Any], run_id: str) -> None:
-        (await self.http.post(f"/api/graphs/{graph['id']}/executions/{run_id}/stop")).raise_for_status()
+    async def stop(self, graph: dict[str, Any], run_id: str) -> str:
+        """The status after that."""
+        response = await self.http.post(f"/api/graphs/{graph['id']}/executions/{run_id}/stop")
+        response.raise_for_status()
+        return str(msgspec.json.decode(response.content)["status"])
 
     async def watch(self, graph: dict[str, Any]) -> ClientConnection:
         """A socket that gets the run events of all runs of the graph."""

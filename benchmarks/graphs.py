@@ -27,6 +27,13 @@ def fan_out(items: int, depth: int) -> dict[str, Any]:
     return _graph(f"loop over {items}", nodes, links)
 
 
+def sleeping(nodes: int) -> dict[str, Any]:
+    """A loop over so many items, for each of which a timer runs for an hour."""
+    loop, timer = str(uuid4()), str(uuid4())
+    drawn = [_node(loop, STEP, {"items": list(range(nodes))}), _node(timer, TIMER, {"hours": 1})]
+    return _graph(f"{nodes} asleep", drawn, [_link(loop, "item", timer, "input_message")])
+
+
 def ticking() -> dict[str, Any]:
     """An endless loop of a calculation and a timer of no length, which waits for the journal each time."""
     first, add, timer = (str(uuid4()) for _ in range(3))
