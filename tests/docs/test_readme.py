@@ -66,6 +66,13 @@ def test_curl_session(paste: Paste) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_api_session(paste: Paste) -> None:
+    printed = paste("With curl", "The API in four requests").split()
+    assert printed[-4:] == ["1", "1", "COMPLETED", "TERMINATED"]
+    assert "This prints `1`, `1`, `COMPLETED` and `TERMINATED`." in README
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_websocket_session(paste: Paste) -> None:
     lines = paste("With curl", "Over the WebSocket").splitlines()[1:]
     assert re.fullmatch(r"subscribed to .+\|graph#.+\|executions", lines[0])
