@@ -24,7 +24,7 @@ from benchmarks.steps import TABLE
 STOPS = 200
 # Under way at once: a worker has others to look after as well. Below the limit of one user and graph.
 AT_ONCE = 20
-MANY = 200
+MANY = 50
 STARTED = """
     SELECT COALESCE(sum(regexp_count(convert_from(body, 'UTF8'), '"started"')), 0)::int FROM journal
     WHERE run_id = ANY($1::text[])
