@@ -19,8 +19,9 @@ from agentplat.infra.settings import Settings
 from agentplat.runs import commits, queries, service, turns
 from agentplat.runs.commits import Write
 from agentplat.runs.driver import Driver
-from agentplat.runs.hosted import INTERRUPTED, now_us
 from agentplat.runs.models import RunMeta
+from agentplat.runs.nodes import now_us
+from agentplat.runs.reading import INTERRUPTED
 from tests.support.drawing import (
     CALCULATOR,
     CONDITION,

@@ -1,6 +1,9 @@
 """Blocks that only tests need: one that fails on purpose, one that breaks, one that emits nulls, one that waits."""
 
 import asyncio
+import ctypes
+import os
+import time
 from typing import Any
 
 from agentplat.sdk import (
@@ -258,6 +261,123 @@ class SendBlock(Block):
             if answer.is_error:
                 raise BlockError(f"answered {answer.status_code}")
             yield "body", answer.text
+
+
+class _Isolated(Block):
+    categories = (Category.BASIC,)
+    isolated = True
+
+    class Input(Schema):
+        v: Any = field(default=None, description="A value to pass on.")
+        path: str = field(default="", advanced=False, description="A file that tells of the process, if any.")
+
+    class Output(OutputSchema):
+        out: Any = field(description="The value.")
+
+
+class SpinningBlock(_Isolated):
+    """Computes for ever."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a20"
+
+    async def run(self, input: _Isolated.Input, ctx: Context) -> Outputs:
+        if input.path:
+            _append(input.path, str(os.getpid()))
+        while True:
+            pass
+        yield "out", input.v
+
+
+class HoardingBlock(_Isolated):
+    """Allocates memory without end."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a21"
+
+    async def run(self, input: _Isolated.Input, ctx: Context) -> Outputs:
+        hoard = []
+        while True:
+            hoard.append(bytearray(1024 * 1024))
+        yield "out", input.v
+
+
+class CrashingBlock(_Isolated):
+    """Reads what is not there, as a defect in C would."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a22"
+
+    async def run(self, input: _Isolated.Input, ctx: Context) -> Outputs:
+        yield "out", input.v
+        ctypes.string_at(0)
+
+
+class ExitingBlock(_Isolated):
+    """Ends its process."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a23"
+
+    async def run(self, input: _Isolated.Input, ctx: Context) -> Outputs:
+        os._exit(3)
+        yield "out", input.v
+
+
+class BlockingBlock(Block):
+    """Emits numbers one by one, blocking its process before each. Leaves a line in a file when it begins."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a24"
+    categories = (Category.BASIC,)
+    isolated = True
+
+    class Input(Schema):
+        count: int = field(default=1, description="How many.")
+        delay: float = field(default=0.0, advanced=False, description="Seconds to block before each.")
+        path: str = field(default="", advanced=False, description="The file, if any.")
+        v: Any = field(default=None, description="Anything.")
+
+    class Output(OutputSchema):
+        n: int = field(description="0, 1, 2 …")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        if input.path:
+            _append(input.path, f"{os.getpid()} {os.getppid()} {ctx.idempotency_key}")
+        for number in range(input.count):
+            time.sleep(input.delay)  # noqa: ASYNC251 - what isolation is for
+            yield "n", number
+
+
+class RepeatableBlockingBlock(BlockingBlock):
+    """The same, but it may be repeated after a crash."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a25"
+    repeatable = True
+
+
+class IsolatedFlakyBlock(FlakyBlock):
+    """Fails as often as it is told, in a process of its own."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a26"
+    isolated = True
+
+
+class IsolatedPaidBlock(Block):
+    """Tells what it was given besides its input. Costs one credit."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a27"
+    categories = (Category.BASIC,)
+    costs = (CostEntry(cost_amount=1),)
+    isolated = True
+
+    class Input(Schema):
+        v: Any = field(default=None, description="Anything.")
+        credentials: CredentialsMeta = credentials(providers=("openai",))
+
+    class Output(OutputSchema):
+        key: str = field(description="The key that was given.")
+        environment: list[str] = field(description="The names of the variables that its process sees.")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        ctx.stats.add(input_token_count=7)
+        yield "key", ctx.api_key().api_key.reveal()
+        yield "environment", sorted(os.environ)
 
 
 def _append(path: str, line: str) -> None:

@@ -5,7 +5,7 @@ and scalars never reach an encoder or a validator.
 """
 
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from math import isfinite
 from typing import Any
 
@@ -106,7 +106,7 @@ def run_inline(block: Block, data: dict[str, Any], ctx: Context) -> Outcome:
 
 async def stream(
     block: Block, data: dict[str, Any], ctx: Context, *, plain: Callable[[Any], Any] | None = None
-) -> AsyncIterator[tuple[str, Any]]:
+) -> AsyncGenerator[tuple[str, Any], None]:
     """Run any block, pair by pair. Raises `BlockFailure` at the point where it fails.
 
     `plain` replaces the way values are turned into plain JSON.

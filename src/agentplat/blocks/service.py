@@ -1,7 +1,8 @@
 """The catalogue of blocks, and executing one of them by hand."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +11,8 @@ import httpx2
 import msgspec
 
 from agentplat.blocks.errors import BlockDisabled, BlockExecutionFailed, BlockNotFound
+from agentplat.blocks.frames import Done, Output, Request
+from agentplat.blocks.isolation import Pool
 from agentplat.blocks.registry import Registry
 from agentplat.blocks.runner import (
     INVALID_INPUT,
@@ -29,10 +32,15 @@ from agentplat.sdk.categories import DESCRIPTIONS
 
 __all__ = [
     "BlockFailure",
+    "Done",
     "Outcome",
+    "Output",
+    "Pool",
+    "Request",
     "catalogue",
     "close",
     "context",
+    "exact",
     "execute",
     "failure_text",
     "get",
@@ -96,8 +104,17 @@ def context(user_id: str, run_id: str, **fields: Any) -> Context:
     return Context(user_id=user_id, run_id=run_id, shared=_services(), run_files=files.of_run(run_id), **fields)
 
 
+@cache
+def _pool() -> Pool:
+    """For blocks that are executed by hand."""
+    return Pool(get_settings())
+
+
 async def close() -> None:
     """Close what blocks share. Call it once, when the process ends."""
+    if _pool.cache_info().currsize:
+        await _pool().close()
+        _pool.cache_clear()
     if _services.cache_info().currsize:
         await _services().http.aclose()
         _services.cache_clear()
@@ -115,8 +132,13 @@ async def execute(user_id: str, block_id: str, data: dict[str, Any]) -> dict[str
     run_id = new_id()
     outputs: dict[str, list[Any]] = {}
     try:
-        async for name, value in stream(block(), data, context(user_id, run_id), plain=_tagged):
-            outputs.setdefault(name, []).append(value)
+        if block.spec.isolated:
+            outputs_of = _isolated(block.spec, user_id, run_id, data)
+        else:
+            outputs_of = stream(block(), data, context(user_id, run_id), plain=exact)
+        async with aclosing(outputs_of) as pairs:
+            async for name, value in pairs:
+                outputs.setdefault(name, []).append(value)
     except BlockFailure as failure:
         raise BlockExecutionFailed(str(failure)) from failure
     finally:
@@ -124,8 +146,21 @@ async def execute(user_id: str, block_id: str, data: dict[str, Any]) -> dict[str
     return outputs
 
 
-def _tagged(value: Any) -> Any:
-    # A run stores null for nan and inf. Somebody who tries a block by hand should see what it really computed.
+async def _isolated(
+    spec: BlockSpec, user_id: str, run_id: str, data: dict[str, Any]
+) -> AsyncGenerator[tuple[str, Any], None]:
+    request = Request(block_id=spec.id, data=data, user_id=user_id, run_id=run_id, exact=True)
+    async with aclosing(_pool().execute(spec, request, spec.timeout or get_settings().node_timeout_seconds)) as answers:
+        async for answer in answers:
+            if isinstance(answer, Output):
+                yield answer.name, answer.value
+            elif answer.error is not None:
+                raise BlockFailure(answer.error, expected=True)
+
+
+def exact(value: Any) -> Any:
+    """As plain JSON for somebody who tries a block by hand and should see what it really computed: a run stores null
+    for nan and inf."""
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": str(value)}
     return normalise(value)

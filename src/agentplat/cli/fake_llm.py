@@ -11,9 +11,9 @@ from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 
 from agentplat.cli.console import out
-from agentplat.cli.lifeline import die_with
 from agentplat.cli.supervisor import check_port, free_port
 from agentplat.fake_llm.app import Timing, create_app
+from agentplat.infra.lifeline import die_with
 
 # How the options reach granian's worker process.
 _TIMING = "AGENTPLAT_FAKE_LLM"

@@ -1,33 +1,14 @@
-"""A child ends when its parent does, even if the parent was killed with -9 and could not say so."""
+"""A child ends when the supervisor does."""
 
-import ctypes
 import os
 import signal
-import sys
-import threading
-import time
+
+from agentplat.infra.lifeline import die_with
 
 SUPERVISOR = "AGENTPLAT_SUPERVISOR"
-PR_SET_PDEATHSIG = 1
 
 
 def follow_supervisor() -> None:
     """For a process that `Platform` started: its pid stands in the environment, and is not passed on."""
     if pid := os.environ.pop(SUPERVISOR, None):
         die_with(int(pid), signal.SIGTERM)
-
-
-def die_with(parent: int, number: signal.Signals) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(number))
-    else:
-        threading.Thread(target=_watch, args=(parent, number), name="lifeline", daemon=True).start()
-    # It may have died before the kernel was asked.
-    if os.getppid() != parent:
-        os.kill(os.getpid(), number)
-
-
-def _watch(parent: int, number: signal.Signals) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), number)

@@ -10,8 +10,8 @@ from granian import Granian
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 
-from agentplat.cli.lifeline import die_with
 from agentplat.cli.supervisor import check_port
+from agentplat.infra.lifeline import die_with
 from agentplat.infra.metrics import shared_by_processes
 from agentplat.infra.settings import get_settings
 

@@ -29,6 +29,10 @@ class Policy(Struct, frozen=True):
         return float(min(self.delay * 2.0 ** (failed - 1), MAX_PAUSE)) * (0.5 + jitter / 2)
 
 
+# Without metadata, and without a limit by the block.
+ONCE = Policy()
+
+
 def policy_of(spec: BlockSpec, metadata: dict[str, Any]) -> Policy | None:
     """None where there is nothing to watch: one attempt, no limit. Raises ValueError with what makes no sense."""
     retry = metadata.get("retry")

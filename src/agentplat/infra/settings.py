@@ -53,6 +53,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_runs_per_graph: int = 25
     max_queued_per_user: int = 10_000
     worker_concurrency: int = 200
+    node_processes: int = 2
+    node_memory_mb: int = 512
+    node_timeout_seconds: float = 300.0
     db_pool_size: int = 10
     retention_days: int = 30
     server_processes: int = 1
@@ -201,6 +204,9 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("max_runs_per_graph", ("AGENTPLAT_MAX_RUNS_PER_GRAPH",), _number(int, 1, 10_000)),
     ("max_queued_per_user", ("AGENTPLAT_MAX_QUEUED_PER_USER",), _number(int, 1, 10_000_000)),
     ("worker_concurrency", ("AGENTPLAT_WORKER_CONCURRENCY",), _number(int, 1)),
+    ("node_processes", ("AGENTPLAT_NODE_PROCESSES",), _number(int, 1, 256)),
+    ("node_memory_mb", ("AGENTPLAT_NODE_MEMORY",), _number(int, 16, 1_000_000)),
+    ("node_timeout_seconds", ("AGENTPLAT_NODE_TIMEOUT",), _number(float, 0.1, 86_400)),
     ("db_pool_size", ("AGENTPLAT_DB_POOL",), _number(int, 2)),
     ("retention_days", ("AGENTPLAT_RETENTION_DAYS",), _number(int, 1, 36_500)),
     ("server_processes", ("AGENTPLAT_SERVER_PROCESSES",), _number(int, 1)),

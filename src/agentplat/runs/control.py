@@ -16,6 +16,8 @@ _log = get_logger(__name__)
 # The names of the queue jobs that have a worker begin the run whose turn it is, and go on with a certain one.
 BEGIN = "runs.begin"
 RESUME = "runs.resume"
+# The name of the queue job that has a process execute an isolated node.
+NODE = "nodes.execute"
 # A job that was not heard of for this long is given to another worker.
 JOB_HEARTBEAT_SECONDS = 30
 
@@ -39,8 +41,17 @@ async def resume(run_id: str) -> None:
     await _enqueue(RESUME, f"resume-{run_id}", run_id=run_id)
 
 
-async def _enqueue(job: str, key: str, **arguments: str) -> None:
-    await queue("runs").enqueue(
+async def offer_node(run_id: str, activation: int, attempt: int) -> None:
+    """Have the job of an isolated node taken. Where Redis is away or loses this, the job is found all the same."""
+    key = f"node-{run_id}-{activation}-{attempt}"
+    try:
+        await _enqueue(NODE, key, queue_name="nodes", run_id=run_id, activation=activation)
+    except Exception as error:
+        _log.warning("node_not_offered", run_id=run_id, activation=activation, reason=str(error))
+
+
+async def _enqueue(job: str, key: str, queue_name: str = "runs", **arguments: str | int) -> None:
+    await queue(queue_name).enqueue(
         job, key=key, timeout=0, heartbeat=JOB_HEARTBEAT_SECONDS, retries=3, ttl=-1, **arguments
     )
 

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import msgspec
-from redis.exceptions import RedisError
 
 from agentplat.engine.compile import CompileError
 from agentplat.engine.state import FINAL, Status
@@ -26,12 +25,13 @@ from agentplat.infra.errors import AppError
 from agentplat.infra.ids import new_id
 from agentplat.infra.settings import Settings
 from agentplat.infra.telemetry import get_logger
-from agentplat.runs import control, mail, metrics, queries, turns, view
+from agentplat.runs import control, mail, metrics, nodejobs, queries, turns, view
 from agentplat.runs.hosted import HostedRun, LeaseLost
 from agentplat.runs.journal import JournalWriter
 from agentplat.runs.letters import Addressed, SubRunEnded
 from agentplat.runs.models import RunRow
 from agentplat.runs.replay import machine_of, replay
+from agentplat.runs.upkeep import every
 
 # How soon a run is found whose lease has run out. Each sweep is two statements on small indexes.
 SWEEP_SECONDS = 0.5
@@ -65,11 +65,12 @@ class Driver:
         self._writer.start()
         beat = self._lease.total_seconds() / 3
         self._upkeep = [
-            asyncio.create_task(_every(beat, self._renew), name="renew-leases"),
-            asyncio.create_task(_every(min(beat, SWEEP_SECONDS), self._sweep), name="sweep"),
-            asyncio.create_task(_every(0, self._follow_up), name="follow-up"),
-            asyncio.create_task(_every(3600, self._make_partitions), name="partitions"),
-            asyncio.create_task(_every(events.RETRY_SECONDS, self._hear), name="hear"),
+            asyncio.create_task(every(beat, self._renew), name="renew-leases"),
+            asyncio.create_task(every(min(beat, SWEEP_SECONDS), self._sweep), name="sweep"),
+            asyncio.create_task(every(0, self._follow_up), name="follow-up"),
+            asyncio.create_task(every(min(beat, SWEEP_SECONDS), self._settle), name="settle-nodes"),
+            asyncio.create_task(every(3600, self._make_partitions), name="partitions"),
+            asyncio.create_task(every(events.RETRY_SECONDS, self._hear), name="hear"),
         ]
         return self
 
@@ -198,6 +199,13 @@ class Driver:
                     _log.info("run_recovered", run_id=run_id)
         await self._take_turns()
 
+    async def _settle(self) -> None:
+        """Tell runs of isolated nodes that nobody executes any more and nobody may execute again."""
+        letters, asleep = await nodejobs.interrupt_abandoned()
+        if letters:
+            _log.info("nodes_interrupted", nodes=len(letters))
+            await control.call_for_mail(letters, asleep)
+
     async def _follow_up(self) -> None:
         """Give the place of each run that was let go of to one that waits for it."""
         await self._let_go_of_one.wait()
@@ -220,15 +228,3 @@ class Driver:
                     hosted.stop()
                 elif verb == "mail":
                     hosted.look_for_mail()
-
-
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Repeat upkeep. What fails is tried again: the database or Redis may just be restarting."""
-    while True:
-        try:
-            await work()
-        except (*queries.DATABASE_AWAY, RedisError) as error:
-            _log.warning("upkeep_delayed", work=getattr(work, "__name__", "?"), reason=str(error))
-        except Exception:
-            _log.exception("upkeep_failed", work=getattr(work, "__name__", "?"))
-        await asyncio.sleep(seconds)

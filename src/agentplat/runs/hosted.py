@@ -6,9 +6,11 @@ what the machine asks for, and hands the messages to the journal writer.
 - Pure inline blocks run right here, one after another, in slices of a few milliseconds: no task, no waiting for the
   journal, since running them again after a crash can't be noticed.
 - Other pure blocks get a task at once.
-- Nodes with effects get a task that first waits until their start is committed.
+- Nodes with effects get a task that first waits until their start is committed; so do isolated ones, whose task only
+  has others execute them (see `nodejobs`).
 
-A run that has nothing to do but wait for sub-runs or people is let go: it holds no memory and no place here.
+A run that has nothing to do but wait for sub-runs, isolated nodes or people is let go: it holds no memory and no
+place here.
 """
 
 import asyncio
@@ -17,7 +19,6 @@ from contextlib import suppress
 from datetime import UTC
 from time import perf_counter
 
-from agentplat.blocks import service as blocks
 from agentplat.credits import service as credits
 from agentplat.credits.errors import InsufficientBalance
 from agentplat.engine.activation import Activation, AnswerCall, CancelNode, Command, FinishRun, StartNode, SuspendRun
@@ -26,9 +27,9 @@ from agentplat.engine.messages import (
     MailTaken,
     Message,
     NodeEnded,
+    NodeRetried,
     NodeStarted,
     NodeTerminated,
-    NodeYielded,
     RunAborted,
     RunBegan,
     RunEnded,
@@ -36,14 +37,14 @@ from agentplat.engine.messages import (
     encode,
 )
 from agentplat.engine.state import Status
-from agentplat.runs import mail, metrics, reviews, subruns, view
+from agentplat.runs import mail, metrics, reading, subruns, view
 from agentplat.runs.charging import ChargedStart
 from agentplat.runs.commits import Ending, Write, spilled
 from agentplat.runs.ending import ending_of, letter_of_end
 from agentplat.runs.journal import JournalWriter
-from agentplat.runs.letters import Addressed, Letter, ReviewAnswered, SubRunEnded, SubRunOutput
+from agentplat.runs.letters import Addressed, Letter, SubRunOutput
 from agentplat.runs.models import RunRow
-from agentplat.runs.nodes import NodeTasks, now_us
+from agentplat.runs.nodes import NodeTasks, now_us, runs_elsewhere
 from agentplat.runs.recording import Recorded
 
 # How long inline blocks may keep the event loop before other runs get their turn.
@@ -52,7 +53,6 @@ SLICE_SECONDS = 0.002
 MAX_AHEAD = 16
 # How long a run that only waits for mail stays here, in case the mail comes soon.
 LINGER_SECONDS = 1.0
-INTERRUPTED = "interrupted: the worker stopped before this node's outcome was recorded"
 
 
 class LeaseLost(Exception):
@@ -142,15 +142,14 @@ class HostedRun:
             return
         self._obey(self._machine.pending())
         for act in interrupted:
-            self.expects_mail |= act.node.is_agent
+            self.expects_mail |= runs_elsewhere(act)
             spec = act.node.spec
             if self._machine.aborted:
                 self._record(NodeTerminated(act.number, now_us()))
-            elif spec.pure or spec.repeatable:
+            elif spec.pure or spec.repeatable or spec.isolated:
                 self._nodes.spawn(act, None)
             else:
-                error = blocks.failure_text(spec.name, spec.id, INTERRUPTED)
-                self._record(NodeEnded(act.number, now_us(), [], error))
+                self._record(reading.interrupted(act, now_us()))
 
     async def _has_credits(self) -> bool:
         return not credits.enabled() or await credits.balance(self.row.user_id) > 0
@@ -243,7 +242,7 @@ class HostedRun:
         if act.node.spec.inline and act.node.policy is None and not self._nodes.needs_review(act):
             self._ready.append(act)
             return
-        self.expects_mail |= act.node.is_agent or self._nodes.needs_review(act)
+        self.expects_mail |= runs_elsewhere(act) or self._nodes.needs_review(act)
         self._record(NodeStarted(act.number, now_us()))
         self._starting.append(act)
 
@@ -261,7 +260,8 @@ class HostedRun:
         self._ahead.append(ticket)
         for act in self._starting:
             if act.status is Status.RUNNING:  # not aborted since
-                self._nodes.spawn(act, None if act.node.spec.pure and not self._nodes.needs_review(act) else ticket)
+                at_once = act.node.spec.pure and not act.node.spec.isolated and not self._nodes.needs_review(act)
+                self._nodes.spawn(act, None if at_once else ticket)
         self._starting.clear()
 
     def _submit(self, ending: Ending | None) -> asyncio.Future[int]:
@@ -307,7 +307,7 @@ class HostedRun:
                 self._record(RunAborted(now_us(), str(InsufficientBalance(outcome.shortage)), act.number))
                 return
             self._machine.feed(message)
-            self.expects_mail |= act.node.is_agent or self._nodes.needs_review(act)
+            self.expects_mail |= runs_elsewhere(act) or self._nodes.needs_review(act)
             self._nodes.spawn(act, None)
 
     async def _finish(self) -> None:
@@ -337,27 +337,18 @@ class HostedRun:
 
     def _read(self, letter: Letter) -> None:
         act = self._machine.activations[letter.activation - 1]
-        spec, at = act.node.spec, now_us()
-        if isinstance(letter, ReviewAnswered):
-            if act.status is Status.REVIEW:
-                self._record(reviews.outcome(act, letter, at))
-        elif act.status is not Status.RUNNING:
-            return  # it was ended otherwise
-        elif isinstance(letter, SubRunEnded):
-            stats = {"extra_steps": letter.node_count, "extra_cost": letter.cost}
-            self._record(NodeEnded(act.number, at, [], None, None, stats))
-        elif letter.name == "error":
+        if isinstance(letter, SubRunOutput) and letter.name == "error" and act.status is Status.RUNNING:
             self._orphans.append(act)
-            error = blocks.failure_text(spec.name, spec.id, str(letter.values[0]))
-            self._record(NodeEnded(act.number, at, [], error))
-        else:
-            self._record(NodeYielded(act.number, at, [(letter.name, value) for value in letter.values]))
+        for message in reading.messages_of(act, letter, now_us()):
+            self._record(message)
+            if type(message) is NodeRetried:
+                self._nodes.try_again(act)
 
     def _waits_for_mail(self) -> bool:
-        """Whether only a sub-run or a person can make the run go on."""
+        """Whether only a sub-run, an isolated block or a person can make the run go on."""
         if not self._nodes.idle() or self._ready or self._inbox or self._mail_due or self._stop_requested:
             return False
-        return self._suspending or all(act.node.is_agent or act in self._nodes for act in self._machine.running())
+        return self._suspending or all(runs_elsewhere(act) or act in self._nodes for act in self._machine.running())
 
     async def _let_go(self) -> bool:
         """Give the run's place to others until there is mail. False if there is some already."""

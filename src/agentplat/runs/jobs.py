@@ -1,13 +1,14 @@
-"""Queue jobs of runs. A job only wakes a worker: the database says what is true."""
+"""Queue jobs of runs and of isolated nodes. A job only wakes a worker: the database says what is true."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from agentplat.runs.control import BEGIN, JOB_HEARTBEAT_SECONDS, RESUME
+from agentplat.runs.control import BEGIN, JOB_HEARTBEAT_SECONDS, NODE, RESUME
 from agentplat.runs.driver import Driver
+from agentplat.runs.nodehost import NodeHost
 
-__all__ = ["BEGIN", "RESUME", "begin", "resume"]
+__all__ = ["BEGIN", "NODE", "RESUME", "begin", "execute_node", "resume"]
 
 
 async def begin(ctx: dict[str, Any]) -> None:
@@ -22,8 +23,14 @@ async def resume(ctx: dict[str, Any], *, run_id: str) -> None:
     await _beating(ctx, driver.accept(run_id))
 
 
+async def execute_node(ctx: dict[str, Any], *, run_id: str, activation: int) -> None:
+    """Have this process execute an isolated node. Lasts until it is over, so that only free processes take another."""
+    host: NodeHost = ctx["node_host"]
+    await _beating(ctx, host.execute(run_id, activation))
+
+
 async def _beating(ctx: dict[str, Any], work: Coroutine[Any, Any, bool]) -> None:
-    """Beat while the worker is full."""
+    """Beat while the worker is full, or at work."""
     taking = asyncio.ensure_future(work)
     while not (await asyncio.wait({taking}, timeout=JOB_HEARTBEAT_SECONDS / 3))[0]:
         await ctx["job"].update()

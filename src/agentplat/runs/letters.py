@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from agentplat.engine.messages import Outputs
 from agentplat.engine.state import Status
 
 
@@ -24,6 +25,19 @@ class SubRunEnded(Struct, frozen=True, tag="ended"):
     cost: int
 
 
+class NodeReported(Struct, frozen=True, tag="node"):
+    """What an attempt at an isolated node has emitted; where it is `over`, that it ended, and how. `attempt` counts the
+    failed ones before it. `interrupted`: nobody knows how it ended."""
+
+    activation: int
+    attempt: int
+    outputs: Outputs = []
+    over: bool = False
+    error: str | None = None
+    stats: dict[str, Any] | None = None
+    interrupted: bool = False
+
+
 class ReviewAnswered(Struct, frozen=True, tag="answered"):
     """A reviewer has decided. `data` is what was reviewed, with the reviewer's changes."""
 
@@ -34,7 +48,7 @@ class ReviewAnswered(Struct, frozen=True, tag="answered"):
     message: str
 
 
-Letter = SubRunOutput | SubRunEnded | ReviewAnswered
+Letter = SubRunOutput | SubRunEnded | NodeReported | ReviewAnswered
 
 
 class Addressed(Struct, frozen=True):

@@ -1,7 +1,8 @@
 """Executing the nodes of one run that may suspend: each in a task of its own, which reports what came of it.
 
 A node with effects first waits until its start is committed. An agent node starts its sub-run and is done: what comes
-of that arrives in the run's mail. A review opens its record and suspends the node.
+of that arrives in the run's mail. So does what comes of an isolated node, whose job is put for others to execute. A
+review opens its record and suspends the node.
 """
 
 import asyncio
@@ -12,24 +13,37 @@ from time import time_ns
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from agentplat.blocks import service as blocks
 from agentplat.engine.activation import Activation
 from agentplat.engine.messages import Message, NodeEnded, NodeRetried, NodeSuspended, NodeYielded, ToolCalled
-from agentplat.engine.policy import Policy
+from agentplat.engine.policy import ONCE
 from agentplat.engine.state import FINAL, Status
+from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.integrations import service as integrations
-from agentplat.runs import reviews, subruns, view
+from agentplat.runs import control, nodejobs, queries, reviews, subruns, view
 from agentplat.runs.models import RunRequest, RunRow
 from agentplat.sdk import BlockError, BlockSpec, Context, Tool
 from agentplat.sdk.secrets import Credentials
 
 AUTO_APPROVED = "Auto-approved (user approved all future actions for this node)"
 
-ONCE = Policy()
+# How long to wait before trying again to put a job.
+RETRY_SECONDS = 0.2
 
+_encode = msgspec.json.Encoder().encode
 _log = get_logger(__name__)
+
+
+class NodeOrder(Struct, frozen=True, kw_only=True):
+    """What the job of an isolated node says. `fields` are those of the block's context; `seconds` limit the attempt."""
+
+    block_id: str
+    data: dict[str, Any]
+    fields: dict[str, Any]
+    seconds: float
 
 
 def now_us() -> int:
@@ -54,11 +68,15 @@ class NodeTasks:
         """Whether all tasks wait for tools that run elsewhere. They may be cancelled: a call is on record."""
         return all(number in self._callers and _waits_elsewhere(self._callers[number]) for number in self._tasks)
 
-    def spawn(self, act: Activation, committed: asyncio.Future[int] | None) -> None:
-        """Execute an activation, once `committed` says that its start is on record."""
-        task = asyncio.create_task(self._run(act, committed), name=f"node {act.node.id}")
+    def spawn(self, act: Activation, committed: asyncio.Future[int] | None, pause: float = 0.0) -> None:
+        """Execute an activation, once `committed` says that its start is on record, after a pause in seconds."""
+        task = asyncio.create_task(self._run(act, committed, pause), name=f"node {act.node.id}")
         self._tasks[act.number] = task
         task.add_done_callback(partial(self._done, act.number))
+
+    def try_again(self, act: Activation) -> None:
+        """Have an isolated node executed once more, of which an attempt has failed."""
+        self.spawn(act, None, (act.node.policy or ONCE).pause(act.attempts, random()))
 
     def cancel(self, number: int) -> None:
         if task := self._tasks.get(number):
@@ -91,15 +109,19 @@ class NodeTasks:
             return self._request.human_in_the_loop_safe_mode
         return act.node.spec.sensitive and self._request.sensitive_action_safe_mode
 
-    def _done(self, number: int, _task: asyncio.Task[None]) -> None:
-        self._tasks.pop(number, None)
+    def _done(self, number: int, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(number) is not task:
+            return  # the next attempt has begun
+        del self._tasks[number]
         self._answers.pop(number, None)
         self._callers.pop(number, None)
         self._post(None)
 
-    async def _run(self, act: Activation, committed: asyncio.Future[int] | None) -> None:
+    async def _run(self, act: Activation, committed: asyncio.Future[int] | None, pause: float) -> None:
         if committed is not None and not await asyncio.shield(committed):
             return  # the lease is lost; the loop hears of it as well
+        if pause:
+            await asyncio.sleep(pause)
         spec = act.node.spec
         stats: dict[str, Any] | None = None
         error: str | None = None
@@ -116,6 +138,9 @@ class NodeTasks:
                     return
             if act.node.is_agent:
                 await subruns.start(self._row, self._request, act)
+                return
+            if spec.isolated:
+                await self._put(act)
                 return
             stats = await self._execute(act)
         except blocks.BlockFailure as failure:
@@ -157,7 +182,7 @@ class NodeTasks:
         block = blocks.get(spec.id)
         assert block is not None
         assert act.data is not None
-        context = self._context(act, await self._credentials(spec, act.data))
+        context = self._context(act, await acquire_credentials(self._row.user_id, spec, act.data))
         if act.node.tools:
             context.tools = await self._tools(act)
             context.memo, context.run_tool = act.memo, partial(self._call, act, set())
@@ -170,14 +195,26 @@ class NodeTasks:
             return None
         return {name: value for name, value in msgspec.to_builtins(context.recorded).items() if value}
 
-    async def _credentials(self, spec: BlockSpec, data: dict[str, Any]) -> dict[str, Credentials]:
-        """The credentials that the node's input refers to. Shared by any number of nodes at once: nothing is locked."""
-        references = {field: data.get(field) for field in spec.credentials}
-        return {
-            field: await integrations.acquire(self._row.user_id, str(reference["id"]))
-            for field, reference in references.items()
-            if isinstance(reference, dict) and "id" in reference
-        }
+    async def _put(self, act: Activation) -> None:
+        """Have the node executed by whoever takes its job. Once it is put, the job is found if its ticket is lost."""
+        spec, policy, row = act.node.spec, act.node.policy or ONCE, self._row
+        assert act.data is not None
+        order = NodeOrder(
+            block_id=spec.id,
+            data=act.data,
+            fields=self._fields(act),
+            seconds=policy.timeout or get_settings().node_timeout_seconds,
+        )
+        body, repeatable = _encode(order), spec.pure or spec.repeatable
+        while True:
+            try:
+                put = await nodejobs.put(row.id, row.fence, act.number, act.attempts, repeatable, body)
+                break
+            except queries.DATABASE_AWAY as error:
+                _log.warning("node_job_delayed", run_id=row.id, node_id=act.node.id, reason=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+        if put:
+            await control.offer_node(row.id, act.number, act.attempts)
 
     async def _tools(self, act: Activation) -> tuple[Tool, ...]:
         """What the node may call. A tool that is another graph is called as that is, and says what that says."""
@@ -209,24 +246,38 @@ class NodeTasks:
         return act.outputs
 
     def _context(self, act: Activation, credentials: dict[str, Credentials]) -> Context:
-        row = self._row
-        node_exec_id = view.activation_id(row.id, act.number)
-        return blocks.context(
-            row.user_id,
-            row.id,
-            graph_id=row.graph_id,
-            graph_version=row.graph_version,
-            node_id=act.node.id,
-            node_exec_id=node_exec_id,
-            idempotency_key=node_exec_id,
-            credentials=credentials,
-        )
+        return blocks.context(self._row.user_id, self._row.id, **self._fields(act), credentials=credentials)
+
+    def _fields(self, act: Activation) -> dict[str, Any]:
+        node_exec_id = view.activation_id(self._row.id, act.number)
+        return {
+            "graph_id": self._row.graph_id,
+            "graph_version": self._row.graph_version,
+            "node_id": act.node.id,
+            "node_exec_id": node_exec_id,
+            "idempotency_key": node_exec_id,
+        }
+
+
+async def acquire_credentials(user_id: str, spec: BlockSpec, data: dict[str, Any]) -> dict[str, Credentials]:
+    """The credentials that the node's input refers to. Shared by any number of nodes at once: nothing is locked."""
+    references = {field: data.get(field) for field in spec.credentials}
+    return {
+        field: await integrations.acquire(user_id, str(reference["id"]))
+        for field, reference in references.items()
+        if isinstance(reference, dict) and "id" in reference
+    }
+
+
+def runs_elsewhere(act: Activation) -> bool:
+    """Whether what comes of the activation arrives in the run's mail: a sub-run or an isolated block is behind it."""
+    return act.node.is_agent or act.node.spec.isolated
 
 
 def _waits_elsewhere(caller: Activation) -> bool:
-    """Whether only sub-runs and people can answer its calls."""
+    """Whether only sub-runs, other processes and people can answer its calls."""
     unanswered = [act for act in caller.calls if act.status not in FINAL]
-    return bool(unanswered) and all(act.node.is_agent or act.status is Status.REVIEW for act in unanswered)
+    return bool(unanswered) and all(runs_elsewhere(act) or act.status is Status.REVIEW for act in unanswered)
 
 
 def _call_on_record(caller: Activation, taken: set[int], node_id: str, given: Any) -> Activation | None:

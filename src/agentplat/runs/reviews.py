@@ -11,13 +11,10 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from agentplat.blocks import service as blocks
 from agentplat.engine.activation import Activation
-from agentplat.engine.messages import Message, NodeEnded, NodeReleased
 from agentplat.infra.clock import now
 from agentplat.infra.db import db
 from agentplat.runs import mail, view
-from agentplat.runs.letters import ReviewAnswered
 from agentplat.runs.models import RunRow
 
 _encode = msgspec.json.Encoder().encode
@@ -182,15 +179,3 @@ async def wake_run(run_id: str) -> bool:
             run_id,
         )
     )
-
-
-def outcome(act: Activation, letter: ReviewAnswered, at: int) -> Message:
-    """What the reviewer's answer means for the activation that waits for it."""
-    if act.node.is_review:
-        name = "approved_data" if letter.approved else "rejected_data"
-        return NodeEnded(act.number, at, [(name, letter.data), ("review_message", letter.message)])
-    if letter.approved:
-        return NodeReleased(act.number, at, letter.data if letter.edited else None)
-    spec = act.node.spec
-    message = f"Block execution rejected by reviewer: {letter.message}"
-    return NodeEnded(act.number, at, [], blocks.failure_text(spec.name, spec.id, message))

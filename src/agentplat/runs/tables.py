@@ -71,6 +71,19 @@ class Mail(Table, tablename="mail"):
     body = Bytea()
 
 
+class NodeJob(Table, tablename="node_jobs"):
+    run_id = Text(primary_key=True)
+    activation = Integer()
+    attempt = Integer()
+    repeatable = Boolean()
+    body = Bytea(null=True, default=None)
+    emitted = Integer(default=0)
+    claims = Integer(default=0)
+    lease_until = Timestamptz(null=True, default=None)
+    offered_at = Timestamptz()
+    done = Boolean(default=False)
+
+
 class Review(Table, tablename="reviews"):
     node_exec_id = Text(primary_key=True)
     user_id = Text()

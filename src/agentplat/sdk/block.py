@@ -48,6 +48,8 @@ class Block:
         pure: Running it again, or elsewhere, cannot be noticed: no clock, no chance, no network, no files. Pure blocks
             start as soon as their input exists; all others only once that input is stored.
         inline: It never awaits anything that suspends, and takes microseconds. Same as `pure` unless set.
+        isolated: It may block, compute for long, or do what others tell it to (patterns, code): it runs in a process
+            of its own, with limits of time and memory, and what goes wrong there fails its node and nothing else.
         repeatable: It may run again after a crash although it has effects. Same as `pure` unless set.
         timeout: Seconds that one attempt may take; a node can set its own.
         calls_tools: It calls the nodes that its output `tools` is wired to, which it finds in `ctx.tools`. A call is an
@@ -72,6 +74,7 @@ class Block:
     sensitive: ClassVar[bool] = False
     pure: ClassVar[bool] = False
     inline: ClassVar[bool | None] = None
+    isolated: ClassVar[bool] = False
     repeatable: ClassVar[bool | None] = None
     timeout: ClassVar[float | None] = None
     calls_tools: ClassVar[bool] = False
@@ -111,7 +114,8 @@ def _spec(block: type[Block]) -> BlockSpec:
         disabled=block.disabled,
         sensitive=block.sensitive,
         pure=block.pure,
-        inline=block.pure if block.inline is None else block.inline,
+        inline=(block.pure and not block.isolated) if block.inline is None else block.inline,
+        isolated=block.isolated,
         repeatable=block.pure if block.repeatable is None else block.repeatable,
         timeout=block.timeout,
         calls_tools=block.calls_tools,
@@ -123,6 +127,8 @@ def _check(block: type[Block]) -> None:
     name = block.__name__
     if not name.endswith("Block"):
         raise TypeError(f"{name}: the name of a block class ends in 'Block'")
+    if block.isolated and (block.inline or block.calls_tools):
+        raise TypeError(f"{name}: a block that is isolated can neither run inline nor call tools")
     for pin, schema in pin_schemas(block.Input)["properties"].items():
         if schema.get("type") == "boolean" and "default" not in schema:
             raise TypeError(f"{name}: the boolean input '{pin}' needs a default")

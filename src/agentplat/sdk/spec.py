@@ -71,6 +71,7 @@ class BlockSpec(Struct, frozen=True, kw_only=True):
     """A block as data. `inputs` and `outputs` are keyed by pin name, in declaration order.
 
     `pure`: running it again is unobservable. `inline`: it never suspends, so it may run without a task.
+    `isolated`: it runs in a process of its own.
     `repeatable`: it may run again after a crash even though it has effects. `timeout`: seconds per attempt.
     `calls_tools`: it calls the nodes that its `tools` pin is wired to.
     """
@@ -92,6 +93,7 @@ class BlockSpec(Struct, frozen=True, kw_only=True):
     sensitive: bool = False
     pure: bool = False
     inline: bool = False
+    isolated: bool = False
     repeatable: bool = False
     timeout: float | None = None
     calls_tools: bool = False

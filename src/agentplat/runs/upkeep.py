@@ -1,0 +1,23 @@
+"""What a process does again and again beside its work."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from redis.exceptions import RedisError
+
+from agentplat.infra.telemetry import get_logger
+from agentplat.runs.queries import DATABASE_AWAY
+
+_log = get_logger(__name__)
+
+
+async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Repeat upkeep. What fails is tried again: the database or Redis may just be restarting."""
+    while True:
+        try:
+            await work()
+        except (*DATABASE_AWAY, RedisError) as error:
+            _log.warning("upkeep_delayed", work=getattr(work, "__name__", "?"), reason=str(error))
+        except Exception:
+            _log.exception("upkeep_failed", work=getattr(work, "__name__", "?"))
+        await asyncio.sleep(seconds)
