@@ -1,9 +1,11 @@
 """Blocks against the observed behaviour of the AutoGPT Platform's: every vector through direct execution."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from agentplat.blocks import service
 from agentplat.blocks.errors import BlockExecutionFailed
@@ -23,6 +25,14 @@ def vectors() -> list[Any]:
     return [pytest.param(vector, id=f"{number}-{vector['block']}") for number, vector in numbered]
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def _children() -> AsyncIterator[None]:
+    """Isolated blocks share child processes, which belong to one event loop."""
+    yield
+    await service.close()
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("vector", vectors())
 async def test_vector(vector: dict[str, Any]) -> None:
     if "error" in vector:

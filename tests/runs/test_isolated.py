@@ -144,7 +144,7 @@ async def test_failed_attempts_are_followed_by_others(driver: Driver, host: Node
 async def test_a_stopped_run_ends_at_once_and_its_child_is_gone(driver: Driver, host: NodeHost, tmp_path: Path) -> None:
     run, graph = await taken_up(driver, failing(SPIN, path=str(tmp_path / "pid")))
     pid = await pid_in(tmp_path / "pid")
-    await service.stop(ANN.id, run.id, run.graph_id)
+    await service.stop(ANN.id, run.graph_id, run.id)
     assert outcomes(await final(run), graph) == {"x": [("TERMINATED", {})]}
     async with asyncio.timeout(5):
         while alive(pid):

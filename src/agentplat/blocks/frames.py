@@ -8,7 +8,7 @@ from msgspec import Struct
 from agentplat.sdk import Credentials, Secret
 
 # Of one frame, in bytes. What a block is given and what it emits may be large, but somebody has to hold it.
-MAX_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
 LENGTH_BYTES = 4
 
 

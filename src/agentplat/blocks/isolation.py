@@ -127,8 +127,11 @@ class _Child:
             # What it starts is killed with it, and Ctrl-C at a terminal is not for it.
             start_new_session=True,
         )
-        async with asyncio.timeout(START_SECONDS):
-            self._waits = isinstance(await self._answer(), Ready)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                self._waits = isinstance(await self._answer(), Ready)
+        except TimeoutError:
+            raise ChildGone("the block's process did not start in time") from None
 
     async def execute(self, frame: bytes, seconds: float) -> AsyncGenerator[Output | Done, None]:
         """The child's answers to a request. Raises ChildGone, TimeoutError, and ValueError where they make no sense."""

@@ -55,11 +55,13 @@ class NodeHost:
 
     async def __aexit__(self, *_: object) -> None:
         """Let go of everything: a job that may be repeated is taken by somebody else at once."""
+        for task in self._upkeep:
+            task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=GRACE_SECONDS)
-        for task in (*self._upkeep, *self._tasks.values()):
-            task.cancel()
         left = list(self._tasks)
+        for task in list(self._tasks.values()):
+            task.cancel()
         await asyncio.gather(*self._upkeep, *self._tasks.values(), return_exceptions=True)
         await self._pool.close()
         for job in left:

@@ -66,6 +66,7 @@ class ReadSpreadsheetBlock(Block):
     id = "acf7625e-d2cb-4941-bfeb-2819fc6fc015"
     categories = (Category.DATA, Category.TEXT)
     repeatable = True
+    isolated = True  # a large table takes seconds, and many times its own size of memory
 
     class Input(Schema):
         contents: str | None = field(default=None, advanced=False, description="The CSV text.")

@@ -1,21 +1,19 @@
 """Regular expressions that anybody may write.
 
-Some patterns take longer than the universe to fail. So every search has a time limit: it starts on the event loop,
-where nearly all end at once, and one that has not ended within milliseconds is done over in a thread without a lock.
+Some patterns take longer than the universe to fail, and a short one can take seconds merely to be compiled. So both are
+done in a process of their own, where a search has a time limit and the rest meets the limits of the process.
 """
 
-import asyncio
 import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import regex
 
 from agentplat.sdk import Block, BlockError, Category, Context, Outputs, OutputSchema, Schema, field
 
-_T = TypeVar("_T")
-_FIRST_TRY_SECONDS = 0.02
 _LIMIT_SECONDS = 5.0
+# For the search and everything else.
+_ALL_SECONDS = 20.0
 _MAX_TEXT = 1_000_000
 _MAX_MATCHES = 1_000
 _MAX_MATCH = 10_000
@@ -27,7 +25,8 @@ class MatchTextPatternBlock(Block):
     id = "3060088f-6ed9-4928-9ba7-9c92823a7ccd"
     categories = (Category.TEXT,)
     pure = True
-    inline = False
+    isolated = True
+    timeout = _ALL_SECONDS
 
     class Input(Schema):
         text: Any = field(description="The text; other values are read as JSON text.")
@@ -44,7 +43,7 @@ class MatchTextPatternBlock(Block):
         pattern = _compile(input.match, input.case_sensitive, input.dot_all)
         text = _as_text(input.text)
         try:
-            found = await _limited(lambda seconds: pattern.search(text, timeout=seconds, concurrent=True) is not None)
+            found = pattern.search(text, timeout=_LIMIT_SECONDS) is not None
         except TimeoutError:
             raise BlockError(f"The search took longer than {_LIMIT_SECONDS:g} seconds.") from None
         yield "positive" if found else "negative", input.data or input.text
@@ -56,7 +55,8 @@ class ExtractTextInformationBlock(Block):
     id = "3146e4fe-2cdd-4f29-bd12-0c9d5bb4deb0"
     categories = (Category.TEXT,)
     pure = True
-    inline = False
+    isolated = True
+    timeout = _ALL_SECONDS
 
     class Input(Schema):
         text: Any = field(description="The text; other values are read as JSON text.")
@@ -74,7 +74,7 @@ class ExtractTextInformationBlock(Block):
 
     async def run(self, input: Input, ctx: Context) -> Outputs:
         text = _as_text(input.text)
-        found = await _extract(input, text[:_MAX_TEXT])
+        found = _extract(input, text[:_MAX_TEXT])
         for match in found:
             yield "positive", match
         if not found:
@@ -83,34 +83,23 @@ class ExtractTextInformationBlock(Block):
         yield "matched_count", len(found)
 
 
-async def _extract(input: ExtractTextInformationBlock.Input, text: str) -> list[str]:
+def _extract(input: ExtractTextInformationBlock.Input, text: str) -> list[str]:
     """The matches. A pattern that is wrong, or takes too long, matches nothing."""
     limit = _MAX_MATCHES if input.find_all else 1
-
-    def search(seconds: float) -> list[str]:
+    found: list[str] = []
+    try:
         pattern = _compile(input.pattern, input.case_sensitive, input.dot_all)
-        found: list[str] = []
         if 0 <= input.group <= pattern.groups:
-            for match in pattern.finditer(text, timeout=seconds, concurrent=True):
+            for match in pattern.finditer(text, timeout=_LIMIT_SECONDS):
                 group = match.group(input.group)
                 if group is None:
                     return []
                 found.append(group[:_MAX_MATCH])
                 if len(found) == limit:
                     break
-        return found
-
-    try:
-        return await _limited(search)
     except (TimeoutError, BlockError):
         return []
-
-
-async def _limited(search: Callable[[float], _T]) -> _T:
-    try:
-        return search(_FIRST_TRY_SECONDS)
-    except TimeoutError:
-        return await asyncio.to_thread(search, _LIMIT_SECONDS)
+    return found
 
 
 def _compile(pattern: str, case_sensitive: bool, dot_all: bool) -> "regex.Pattern[str]":
