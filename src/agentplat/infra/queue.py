@@ -1,4 +1,5 @@
-"""SAQ queues on the process's Redis. One job per run, never per node: a job costs seven round trips."""
+"""SAQ queues on the process's Redis. One job per run, not per node unless that is isolated: a job costs seven round
+trips."""
 
 from saq.queue.redis import RedisQueue
 

@@ -52,9 +52,8 @@ class NodeJob(Struct, frozen=True, kw_only=True):
 async def put(run_id: str, fence: int, activation: int, attempt: int, repeatable: bool, body: bytes) -> bool:
     """Have an attempt at an activation executed. False where that is arranged already, or the run is somebody else's.
 
-    A later attempt takes the place of the earlier one, and goes on counting its outputs.
+    A later attempt takes the place of the earlier one, and goes on counting its outputs. The run has a mailbox.
     """
-    await mail.open_mailbox(run_id)
     try:
         return bool(
             await db().fetchval(

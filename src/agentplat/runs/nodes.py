@@ -23,7 +23,7 @@ from agentplat.engine.state import FINAL, Status
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.integrations import service as integrations
-from agentplat.runs import control, nodejobs, queries, reviews, subruns, view
+from agentplat.runs import control, mail, nodejobs, queries, reviews, subruns, view
 from agentplat.runs.models import RunRequest, RunRow
 from agentplat.sdk import BlockError, BlockSpec, Context, Tool
 from agentplat.sdk.secrets import Credentials
@@ -60,6 +60,7 @@ class NodeTasks:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._answers: dict[int, asyncio.Event] = {}
         self._callers: dict[int, Activation] = {}
+        self._has_mailbox = False
 
     def __contains__(self, act: Activation) -> bool:
         return act.number in self._tasks
@@ -208,6 +209,9 @@ class NodeTasks:
         body, repeatable = _encode(order), spec.pure or spec.repeatable
         while True:
             try:
+                if not self._has_mailbox:
+                    await mail.open_mailbox(row.id)
+                    self._has_mailbox = True
                 put = await nodejobs.put(row.id, row.fence, act.number, act.attempts, repeatable, body)
                 break
             except queries.DATABASE_AWAY as error:
