@@ -18,7 +18,7 @@ from tests.support.shared import SHARED, needs_shared
 @pytest.fixture
 def client(platform: Platform, make_token: Callable[..., str]) -> Any:
     token = make_token(str(uuid.uuid4()))
-    with httpx.Client(base_url=platform.url, headers={"authorization": f"Bearer {token}"}) as client:
+    with httpx.Client(base_url=platform.url, timeout=60, headers={"authorization": f"Bearer {token}"}) as client:
         yield client
 
 
