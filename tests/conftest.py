@@ -17,6 +17,7 @@ from agentplat.infra import settings as settings_module
 from agentplat.infra.db import Database, close_database, open_database
 from agentplat.infra.redis import close_redis, open_redis
 from agentplat.infra.settings import Settings, get_settings
+from agentplat.runs.service import hearing_ends
 from tests.support.processes import environment
 from tests.support.services import (
     JWT_KEY,
@@ -127,10 +128,11 @@ async def db(settings: Settings) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def redis(settings: Settings) -> AsyncIterator[Redis]:
-    """The open Redis of this process, empty afterwards."""
+    """The open Redis of this process, whose ends of runs are heard of as in a server; empty afterwards."""
     client = await open_redis(settings)
     try:
-        yield client
+        async with hearing_ends():
+            yield client
     finally:
         await client.flushdb()
         await close_redis()

@@ -1,17 +1,20 @@
 """Stopping acts on the record: whoever holds a run hears of it, and whoever asks ends the runs that nobody holds."""
 
 import asyncio
-import math
+from contextlib import suppress
+from time import monotonic
 
 from agentplat.engine.state import FINAL
 from agentplat.infra.clock import now
 from agentplat.infra.telemetry import get_logger
 from agentplat.runs import control, ending, queries
 from agentplat.runs.models import RunRow
+from agentplat.runs.waiting import waiting
 
 # How long a stop waits for the worker to say that the run has ended. The wish is on record either way.
 STOP_SECONDS = 5.0
-POLL_SECONDS = 0.02
+# How often it is looked whether the worker has lost its lease, or the news of the end.
+RETRY_SECONDS = 0.25
 
 _log = get_logger(__name__)
 
@@ -34,11 +37,14 @@ async def stop_tree(user_id: str, run_id: str, graph_id: str | None = None) -> b
 
 async def wait_for_end(user_id: str, run_id: str) -> RunRow | None:
     """The run once it is final, or as it is after some seconds; a worker that dies meanwhile is not waited for."""
-    row = None
-    for _ in range(math.ceil(STOP_SECONDS / POLL_SECONDS)):
-        row = await queries.get(user_id, run_id)
-        if row is None or row.status in FINAL:
-            break
-        await asyncio.sleep(POLL_SECONDS)
-        await ending.terminate(run_id)
-    return row
+    until = monotonic() + STOP_SECONDS
+    with waiting().expecting(run_id) as over:
+        while True:
+            row = await queries.get(user_id, run_id)
+            if row is None or row.status in FINAL or monotonic() > until:
+                return row
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS):
+                    await over.wait()
+            if not over.is_set():
+                await ending.terminate(run_id)
