@@ -8,6 +8,7 @@ they are not enough, for a child has the same account as the platform.
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -26,8 +27,8 @@ NO_MEMORY_STATUS = 77
 # After so many blocks a child makes room for a fresh one, as what leaks a little leaks without end.
 MAX_USES = 200
 START_SECONDS = 60.0
-# What blocks have no business with.
-_SECRETS = ("DATABASE_URL", "REDIS_URL", "JWT_VERIFY_KEY", "SUPABASE_JWT_SECRET", "OPENAI_API_KEY")
+# Variables that blocks have no business with, ours and whatever else the platform was started with.
+_SECRET = re.compile("KEY|SECRET|TOKEN|PASSW|CREDENTIAL|DSN|DATABASE_URL|REDIS_URL", re.IGNORECASE)
 
 
 class ChildGone(Exception):
@@ -184,7 +185,7 @@ def _how_it_ended(status: int) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without the platform's keys and addresses. A key that is not used keeps settings from making one."""
-    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    """Ours without keys and addresses of servers. A key that is not used keeps settings from making one."""
+    kept = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
     # One arena for all threads: each would take address space, which is what the limit of memory counts.
     return kept | {"JWT_VERIFY_KEY": "unused", "MALLOC_ARENA_MAX": "1"}
