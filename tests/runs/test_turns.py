@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from time import perf_counter
 from uuid import uuid4
 
 import pytest
@@ -235,17 +234,23 @@ async def test_a_user_with_one_run_is_not_behind_a_flood(db: Database, redis: Re
     bobs = await save(QUICK, BOB)
     runs = [await start(flood[n % 15]) for n in range(300)]
     ended = "SELECT count(*) FROM runs WHERE user_id = 'ann' AND status = 'COMPLETED'"
+    # Told by when runs began, not by when this test comes to look: all of hers, or those before a certain run.
+    begun = """
+        SELECT count(*) FROM runs WHERE user_id = 'ann'
+            AND started_at <= COALESCE((SELECT started_at FROM runs WHERE id = $1), 'infinity')
+    """
     async with Driver(replace(settings, worker_concurrency=8)) as driver:
         tickets = [asyncio.create_task(driver.take_turn()) for _ in runs]
         async with asyncio.timeout(20):
             while await db.fetchval(ended) < 20:
                 await asyncio.sleep(0.005)
         run = await start(bobs, BOB)
-        before = await db.fetchval(ended)
+        before = await db.fetchval(begun, None)
         async with asyncio.timeout(20):
             while await status_of(run.id) != "COMPLETED":
                 await asyncio.sleep(0.005)
-        assert await db.fetchval(ended) - before <= 3 * 8
+        # One of hers at most is chosen before his; what was being chosen just then may come on top.
+        assert await db.fetchval(begun, run.id) - before <= 3
         async with asyncio.timeout(60):
             while await db.fetchval(ended) < 300:
                 await asyncio.sleep(0.05)
@@ -324,8 +329,8 @@ async def test_every_node_says_where_its_time_went(driver: Driver) -> None:
 
 
 async def test_a_flood_does_not_delay_another_users_run(base_url: str, make_token: Callable[..., str]) -> None:
-    """300 runs, 25 at once, take five seconds; 275 jobs for the others are in the queue before Bob's."""
-    lasting = draw({"s": (SLOW, {"v": 1, "delay": 0.4})})
+    """Hundreds of runs that last longer than anybody waits: 25 have all places, and their jobs are before Bob's."""
+    lasting = draw({"s": (SLOW, {"v": 1, "delay": 600})})
     async with (
         Client(base_url, make_token(f"flood-{uuid4()}")) as flood,
         Client(base_url, make_token(f"single-{uuid4()}")) as single,
@@ -334,16 +339,15 @@ async def test_a_flood_does_not_delay_another_users_run(base_url: str, make_toke
         mine, _ = await single.create(QUICK)
         execute = "/api/graphs/{id}/execute/{version}"
         runs = []
-        for _ in range(12):
+        for _ in range(8):
             answers = await asyncio.gather(*(flood.http.post(execute.format(**theirs), json={}) for _ in range(25)))
             runs += [answer.json() for answer in answers]
-        began = perf_counter()
-        answer = await single.http.post(execute.format(**mine), json={}, headers={"Prefer": "wait=30"})
-        took = perf_counter() - began
-        assert answer.json()["status"] == "COMPLETED"
-        last = f"/api/graphs/{theirs['id']}/executions/{runs[-1]['id']}"
-        waiting = (await flood.http.get(last)).json()
-        assert waiting["status"] == "QUEUED"
-        assert waiting["stats"]["queue_position"] >= 1
-        assert took < 1
-        assert (await flood.http.get(last, headers={"Prefer": "wait=30"})).json()["status"] == "COMPLETED"
+        try:
+            answer = await single.http.post(execute.format(**mine), json={}, headers={"Prefer": "wait=20"})
+            assert answer.json()["status"] == "COMPLETED"
+            waiting = await flood.look(runs[-1])
+            assert waiting["status"] == "QUEUED"
+            assert waiting["stats"]["queue_position"] >= 1
+        finally:
+            stopped = await asyncio.gather(*(flood.stop(run) for run in reversed(runs)))
+        assert {one["status"] for one in stopped} == {"TERMINATED"}
