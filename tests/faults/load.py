@@ -5,15 +5,13 @@ import random
 from typing import Any
 from uuid import uuid4
 
-import httpx
 from msgspec import Struct
 
+from tests.faults.clients import Clients
 from tests.faults.graphs import Shape
 
 # Of how many runs one is stopped by its user.
 STOPPED_ONE_IN = 12
-ATTEMPT_SECONDS = 4.0
-AGAIN_SECONDS = 0.2
 
 
 class Accepted(Struct, frozen=True):
@@ -25,63 +23,64 @@ class Accepted(Struct, frozen=True):
 
 
 class Load:
-    """Starts `rate` runs a second until told to end; every one of them is accepted in the end."""
+    """Starts `rate` runs a second until told to end; every one of them is accepted in the end.
 
-    def __init__(self, url: str, token: str, shapes: list[Shape], rate: float, chance: random.Random) -> None:
+    `rich` is the token of the user whose runs these are, `poor` are those of users with a purse each: when none is
+    left, no more of their runs are started.
+    """
+
+    def __init__(
+        self, clients: Clients, rich: str, poor: list[str], shapes: list[Shape], rate: float, chance: random.Random
+    ) -> None:
         self.accepted: list[Accepted] = []
-        self._http = httpx.AsyncClient(
-            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=ATTEMPT_SECONDS
-        )
+        self._clients = clients
+        self._rich = rich
+        self._poor = poor
         self._shapes = shapes
         self._graphs: dict[str, dict[str, Any]] = {}
         self._rate = rate
         self._chance = chance
         self._ending = asyncio.Event()
-        self._clients: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Load":
         for shape in self._shapes:
-            response = await self._ask("/api/graphs", {"graph": shape.drawing.as_graph(shape.name)})
-            self._graphs[shape.name] = response.json()
+            if not shape.poor:
+                self._graphs[shape.name] = await self._create(shape, self._rich)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
-        await self._http.aclose()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def run(self) -> None:
         """Until `end` was called and all clients have their answer."""
         while not self._ending.is_set():
-            client = asyncio.create_task(self._client(self._chance.choice(self._shapes)))
-            self._clients.add(client)
-            client.add_done_callback(self._clients.discard)
+            shape = self._chance.choice([one for one in self._shapes if not one.below and (self._poor or not one.poor)])
+            task = asyncio.create_task(self._client(shape))
+            self._tasks.add(task)
             await asyncio.sleep(self._chance.expovariate(self._rate))
-        await asyncio.gather(*self._clients)
+            for done in [one for one in self._tasks if one.done()]:
+                done.result()
+                self._tasks.discard(done)
+        await asyncio.gather(*self._tasks)
 
     def end(self) -> None:
         self._ending.set()
 
+    async def _create(self, shape: Shape, token: str) -> dict[str, Any]:
+        graph = await self._clients.ask(token, "/api/graphs", {"graph": shape.as_graph(self._graphs)})
+        stored: dict[str, Any] = graph.json()
+        return stored
+
     async def _client(self, shape: Shape) -> None:
-        graph = self._graphs[shape.name]
-        response = await self._ask(f"/api/graphs/{graph['id']}/execute/{graph['version']}", {}, str(uuid4()))
+        token = self._poor.pop() if shape.poor else self._rich
+        graph = await self._create(shape, token) if shape.poor else self._graphs[shape.name]
+        path = f"/api/graphs/{graph['id']}/execute/{graph['version']}"
+        response = await self._clients.ask(token, path, {}, str(uuid4()))
         run = Accepted(response.json()["id"], shape, stopped=self._chance.randrange(STOPPED_ONE_IN) == 0)
         self.accepted.append(run)
         if run.stopped:
             await asyncio.sleep(self._chance.random())
-            await self._ask(f"/api/graphs/{graph['id']}/executions/{run.id}/stop", None)
-
-    async def _ask(self, path: str, body: Any, key: str | None = None) -> httpx.Response:
-        """Asks until there is an answer. A refusal is a defect of the test or of the platform, hence an error."""
-        headers = {} if key is None else {"Idempotency-Key": key}
-        while True:
-            try:
-                response = await self._http.post(path, json=body, headers=headers)
-            except httpx.TransportError:
-                await asyncio.sleep(AGAIN_SECONDS)
-                continue
-            if response.status_code < 500:
-                assert response.is_success, response.text
-                return response
-            await asyncio.sleep(AGAIN_SECONDS)
+            await self._clients.ask(token, f"/api/graphs/{graph['id']}/executions/{run.id}/stop", None)

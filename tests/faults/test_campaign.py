@@ -11,7 +11,7 @@ from tests.faults.injection import FAULTS, Fault
 
 pytestmark = pytest.mark.xdist_group("faults")
 
-SECONDS = 6.0
+SECONDS = 3.5
 PAUSE = 3.0
 
 

@@ -1,125 +1,123 @@
-"""The judge of the fault tests must be able to condemn: each doctored run breaks one promise."""
+"""The judge of single runs must be able to condemn: each doctored run breaks one promise."""
 
-from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
-from agentplat.blocks.registry import Registry
-from agentplat.engine.compile import compile_graph
-from agentplat.engine.machine import RunMachine
-from agentplat.engine.messages import Message, NodeEnded, NodeStarted, RunBegan, RunEnded, encode
+from agentplat.engine.messages import Message, NodeEnded, NodeStarted, RunAborted, RunBegan, RunEnded
 from agentplat.runs import view
-from agentplat.runs.ending import ending_of
-from agentplat.runs.models import RunRequest, RunRow, Segment
+from tests.faults.counting import Call
 from tests.faults.graphs import Shape
-from tests.faults.invariants import of_effects, of_run
+from tests.faults.invariants import of_acceptance, of_calls, of_run
 from tests.faults.load import Accepted
-from tests.support.drawing import EFFECT, STORE, draw
+from tests.faults.made import RUN_ID, judged, record_of, replayed, rows_of
+from tests.faults.record import Record
+from tests.support.drawing import CALL, CALL_AGAIN, STORE, draw
 
-DRAWING = draw({"e": (EFFECT, {"path": "log", "v": 7}), "s": (STORE, {})}, "e.out -> s.input")
-BLOCKS = Registry.load(["tests.support.blocks"]).blocks
-PLAN = compile_graph(DRAWING.nodes, DRAWING.links, {block_id: block.spec for block_id, block in BLOCKS.items()})
-AT = datetime(2026, 1, 1, tzinfo=UTC)
-RUN_ID = "0b6f3a52-7c1e-4d0a-9f63-2a7f1f6a9c01"
+DRAWING = draw({"e": (CALL, {"url": "u", "v": 7}), "s": (STORE, {})}, "e.out -> s.input")
+AGAIN = draw({"e": (CALL_AGAIN, {"url": "u", "v": 7}), "s": (STORE, {})}, "e.out -> s.input")
 JOURNAL: list[list[Message]] = [
     [RunBegan(1), NodeStarted(1, 2)],
     [NodeEnded(1, 3, [("out", 7)]), NodeEnded(2, 4, [("output", 7)], None, 4), RunEnded(5)],
 ]
-DONE = Counter({f"begun {view.activation_id(RUN_ID, 1)}": 1, f"done {view.activation_id(RUN_ID, 1)}": 1})
-
-
-def fresh() -> RunMachine:
-    return RunMachine(PLAN, view.microseconds(AT))
-
-
-def replayed(journal: list[list[Message]]) -> RunMachine:
-    machine = fresh()
-    for messages in journal:
-        for message in messages:
-            machine.feed(message)
-    return machine
-
-
-def stored(journal: list[list[Message]]) -> list[Segment]:
-    segments, seq = [], 1
-    for messages in journal:
-        segments.append(Segment(run_id=RUN_ID, seq=seq, body=encode(messages)))
-        seq += len(messages)
-    return segments
-
-
-def final_row() -> RunRow:
-    row = RunRow(
-        id=RUN_ID,
-        user_id="ann",
-        graph_id="g",
-        graph_version=1,
-        preset_id=None,
-        parent_id=None,
-        status=replayed(JOURNAL).status,
-        request=msgspec.json.encode(RunRequest()),
-        created_at=AT,
-        started_at=AT,
-        ended_at=AT,
-        deadline=AT,
-        stop_requested_at=None,
-        fence=1,
-        is_shared=False,
-        share_token=None,
-        stats=None,
-        outputs=None,
-        node_executions=None,
-    )
-    ending = ending_of(row, replayed(JOURNAL))
-    return replace(row, stats=ending.stats, outputs=ending.outputs, node_executions=ending.node_executions)
-
-
 TOLD = Accepted(RUN_ID, Shape("shape", DRAWING, 2), stopped=False)
+KEY = view.activation_id(RUN_ID, 1)
+DONE = Call(KEY, {"v": 7}, 200)
 
 
 def test_a_faultless_run_is_not_condemned() -> None:
-    machine, lines = fresh(), DONE.copy()
-    assert of_run(final_row(), stored(JOURNAL), machine, TOLD) == []
-    assert of_effects(final_row(), machine, lines) == []
-    assert not lines
+    record, calls = record_of(DRAWING, JOURNAL), {KEY: [DONE]}
+    assert of_run(record, TOLD) == []
+    assert of_calls(record, calls) == []
+    assert not calls
+    assert of_acceptance([TOLD], {RUN_ID: record}) == []
+
+
+def with_row(**members: object) -> Record:
+    record = record_of(DRAWING, JOURNAL)
+    record.row = replace(record.row, **members)
+    return record
+
+
+def with_journal(doctor: Callable[[list[list[Message]]], list[list[Message]]], fences: tuple[int, ...] = ()) -> Record:
+    record = record_of(DRAWING, JOURNAL)
+    record.journal = rows_of(doctor(JOURNAL), fences)
+    return record
+
+
+def lacking_its_first_row() -> Record:
+    record = record_of(DRAWING, JOURNAL)
+    del record.journal[0]
+    return record
 
 
 @pytest.mark.parametrize(
-    ("doctor", "problem"),
+    ("record", "problem"),
     [
-        (lambda row, found: (replace(row, status="RUNNING"), found), "is RUNNING"),
-        (lambda row, found: (row, found[1:]), "message 1 should follow, and 3 does"),
-        (lambda row, found: (row, [*found, replace(found[1], seq=6)]), "has 2 outcomes"),
-        (lambda row, found: (row, found[:1]), "was started and has no outcome"),
-        (lambda row, found: (replace(row, status="FAILED"), found), "its journal says COMPLETED"),
-        (lambda row, found: (replace(row, outputs=b'{"r":[1]}'), found), "its outputs are not"),
-        (lambda row, found: (replace(row, node_executions=None), found), "its node_executions are not"),
+        (with_row(status="RUNNING"), "is RUNNING"),
+        (lacking_its_first_row(), "message 1 should follow, and 3 does"),
+        (with_journal(lambda told: told, fences=(2, 1)), "under fence 1, after fence 2"),
+        (with_journal(lambda told: [*told, told[1]]), "has 2 outcomes"),
+        (with_journal(lambda told: [[*told[0], NodeStarted(1, 2)], told[1]]), "was started 2 times"),
+        (with_journal(lambda told: told[:1]), "ends at messages [] of 2"),
+        (with_journal(lambda told: [told[0], [RunEnded(3)]]), "can't be replayed"),
+        (with_row(status="FAILED"), "its journal says COMPLETED"),
+        (with_row(stats=b"{}"), "its stats are not"),
+        (with_row(outputs=b'{"r":[1]}'), "its outputs are not"),
+        (with_row(node_executions=None), "its node_executions are not"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_doctored_run_is_condemned(
-    doctor: Callable[[RunRow, list[Segment]], tuple[RunRow, list[Segment]]], problem: str
-) -> None:
-    row, segments = doctor(final_row(), stored(JOURNAL))
-    assert any(problem in found for found in of_run(row, segments, fresh(), TOLD))
-
-
-def test_a_run_with_too_few_executions_is_condemned() -> None:
-    told = replace(TOLD, shape=replace(TOLD.shape, executions=3))
-    assert of_run(final_row(), stored(JOURNAL), fresh(), told) == ["has 2 executions instead of 3"]
+def test_a_doctored_run_is_condemned(record: Record, problem: str) -> None:
+    assert any(problem in found for found in of_run(record, TOLD))
 
 
 @pytest.mark.parametrize(
-    ("messages", "lines", "problem"),
+    ("shape", "problem"),
     [
-        (2, DONE + Counter([next(iter(DONE))]), "began 2 times"),
-        (2, Counter[str](), "is recorded and was not done"),
-        (0, DONE, "began without being recorded"),
+        (Shape("shape", DRAWING, 3), "has 2 executions instead of 3"),
+        (Shape("shape", DRAWING, 2, cost=1), "cost 0 credits instead of 1"),
     ],
 )
-def test_a_wrong_effect_is_condemned(messages: int, lines: Counter[str], problem: str) -> None:
-    machine = replayed(JOURNAL[:messages])
-    assert any(problem in found for found in of_effects(final_row(), machine, lines.copy()))
+def test_a_run_that_is_not_what_its_graph_says_is_condemned(shape: Shape, problem: str) -> None:
+    assert of_run(record_of(DRAWING, JOURNAL), replace(TOLD, shape=shape)) == [problem]
+
+
+def test_a_run_that_ended_for_no_reason_is_condemned_unless_it_was_stopped() -> None:
+    record = record_of(DRAWING, [[RunBegan(1), RunAborted(2), RunEnded(3)]])
+    (problem,) = of_run(record, TOLD)
+    assert "is TERMINATED instead of COMPLETED" in problem
+    record = record_of(DRAWING, [[RunBegan(1), RunAborted(2), RunEnded(3)]])
+    assert of_run(record, replace(TOLD, stopped=True)) == []
+
+
+def test_a_lost_run_and_one_too_many_are_condemned() -> None:
+    (lost,) = of_acceptance([TOLD], {})
+    assert "was accepted and is not there" in lost
+    (found,) = of_acceptance([], {RUN_ID: record_of(DRAWING, JOURNAL)})
+    assert "nobody was told of it" in found
+
+
+@pytest.mark.parametrize(
+    ("messages", "calls", "problem"),
+    [
+        (2, [DONE, DONE], "began 2 times, with 0 takeovers"),
+        (2, [DONE, Call(KEY, {"v": 8}, 503)], "one key for different calls"),
+        (2, [], "is recorded and was not done"),
+        (2, [Call(KEY, {"v": 7})], "is recorded and was not done"),
+        (0, [DONE], "began without being recorded"),
+    ],
+)
+def test_a_wrong_effect_is_condemned(messages: int, calls: list[Call], problem: str) -> None:
+    record = judged(DRAWING, JOURNAL)
+    record.machine = replayed(DRAWING, JOURNAL[:messages])
+    assert any(problem in found for found in of_calls(record, {KEY: calls}))
+
+
+def test_an_effect_may_be_repeated_as_often_as_its_run_changed_hands() -> None:
+    record = judged(AGAIN, JOURNAL)
+    assert any("began 2 times" in found for found in of_calls(record, {KEY: [DONE, DONE]}))
+    record.journal = rows_of(JOURNAL, fences=(1, 2))
+    assert of_calls(record, {KEY: [DONE, DONE]}) == []
+    assert any("began 3 times" in found for found in of_calls(record, {KEY: [DONE, DONE, DONE]}))
