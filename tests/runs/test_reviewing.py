@@ -8,15 +8,19 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from agentplat.engine.messages import NodeStarted, RunBegan
 from agentplat.graphs import service as graphs
 from agentplat.graphs.models import GraphModel, GraphSettingsPatch
 from agentplat.infra.db import Database
 from agentplat.infra.errors import AppError
 from agentplat.infra.settings import Settings
-from agentplat.runs import reviewing, service
+from agentplat.runs import queries, reviewing, reviews, service
 from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunMeta
+from agentplat.runs.nodes import now_us
+from agentplat.runs.replay import replay
 from agentplat.runs.reviewing import Review, ReviewItem
+from tests.runs.test_driver import DeadWorker
 from tests.support.drawing import PRINT, REVIEW, SLOW, STEP, STORE, Drawing, draw
 from tests.support.hosting import final, outcomes, reaching
 from tests.support.world import ANN, save, start
@@ -275,3 +279,22 @@ async def test_nobody_is_waited_for_beyond_the_deadline(driver: Driver, db: Data
     assert "deadline" in seen["stats"]["error"]
     assert await waiting(run) == []
     assert outcomes(seen, graph)["h"] == [("FAILED", {})]
+
+
+async def test_an_answer_that_is_faster_than_the_record_of_its_question(driver: Driver, db: Database) -> None:
+    """The worker dies after it has asked and before that is recorded; the answer comes before the next worker."""
+    graph = await save(
+        draw({"h": (REVIEW, {"name": "n", "data": "draft"}), "s": (STORE, {})}, "h.approved_data -> s.input")
+    )
+    run = await start(graph)
+    dead = DeadWorker(run)
+    await dead.left(RunBegan(now_us()), NodeStarted(1, now_us()))
+    row = await queries.find(run.id)
+    assert row is not None
+    machine, _ = await replay(row)
+    await reviews.ask(row, machine.activations[0])
+    (review,) = await waiting(run)
+    assert (await answer(review)).approved_count == 1
+    seen = await finished(driver, run)
+    assert seen["status"] == "COMPLETED"
+    assert outcomes(seen, graph)["s"] == [("COMPLETED", {"output": ["draft"]})]

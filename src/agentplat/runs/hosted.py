@@ -29,6 +29,7 @@ from agentplat.engine.messages import (
     NodeEnded,
     NodeRetried,
     NodeStarted,
+    NodeSuspended,
     NodeTerminated,
     RunAborted,
     RunBegan,
@@ -42,7 +43,7 @@ from agentplat.runs.charging import ChargedStart
 from agentplat.runs.commits import Ending, Write, spilled
 from agentplat.runs.ending import ending_of, letter_of_end
 from agentplat.runs.journal import JournalWriter
-from agentplat.runs.letters import Addressed, Letter, SubRunOutput
+from agentplat.runs.letters import Addressed, Letter, ReviewAnswered, SubRunOutput
 from agentplat.runs.models import RunRow
 from agentplat.runs.nodes import NodeTasks, now_us, runs_elsewhere
 from agentplat.runs.recording import Recorded
@@ -142,7 +143,7 @@ class HostedRun:
             return
         self._obey(self._machine.pending())
         for act in interrupted:
-            self.expects_mail |= runs_elsewhere(act)
+            self.expects_mail |= runs_elsewhere(act) or self._nodes.needs_review(act)
             spec = act.node.spec
             if self._machine.aborted:
                 self._record(NodeTerminated(act.number, now_us()))
@@ -207,6 +208,7 @@ class HostedRun:
         act = self._machine.activations[message.activation - 1]  # type: ignore[union-attr, operator]
         if act.status is Status.RUNNING:
             self._record(message)
+            self._mail_due |= type(message) is NodeSuspended  # whoever was asked may have answered before this
 
     def _record(self, message: Message) -> None:
         commands = self._machine.feed(message)
@@ -331,9 +333,16 @@ class HostedRun:
         if letters:
             self._suspending = False  # the machine says so again if it is still so afterwards
         for number, letter in letters:
+            if self._is_early(letter):
+                break
             self._read(letter)
             self._record(MailTaken(number, now_us()))
         return bool(letters)
+
+    def _is_early(self, letter: Letter) -> bool:
+        """Whether it answers what is not on record as asked: it and those behind it are left until that is."""
+        answers = isinstance(letter, ReviewAnswered)
+        return answers and self._machine.activations[letter.activation - 1].status is Status.RUNNING
 
     def _read(self, letter: Letter) -> None:
         act = self._machine.activations[letter.activation - 1]
