@@ -6,11 +6,11 @@ review opens its record and suspends the node.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from random import random
 from time import time_ns
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -28,9 +28,11 @@ from agentplat.runs.models import RunRequest, RunRow
 from agentplat.sdk import BlockError, BlockSpec, Context, Tool
 from agentplat.sdk.secrets import Credentials
 
+T = TypeVar("T")
+
 AUTO_APPROVED = "Auto-approved (user approved all future actions for this node)"
 
-# How long to wait before trying again to put a job.
+# How long to wait for a database that is away.
 RETRY_SECONDS = 0.2
 
 _encode = msgspec.json.Encoder().encode
@@ -128,8 +130,8 @@ class NodeTasks:
         error: str | None = None
         try:
             if self.needs_review(act):
-                if not await reviews.is_approved_for_good(self._row.id, act.node.id):
-                    await reviews.ask(self._row, act)
+                if not await _insisting(lambda: reviews.is_approved_for_good(self._row.id, act.node.id)):
+                    await _insisting(lambda: reviews.ask(self._row, act))
                     self._post(NodeSuspended(act.number, now_us()))
                     return
                 if act.node.is_review:
@@ -138,7 +140,7 @@ class NodeTasks:
                     self._post(NodeEnded(act.number, now_us(), outputs))
                     return
             if act.node.is_agent:
-                await subruns.start(self._row, self._request, act)
+                await _insisting(lambda: subruns.start(self._row, self._request, act))
                 return
             if spec.isolated:
                 await self._put(act)
@@ -207,24 +209,20 @@ class NodeTasks:
             seconds=policy.timeout or get_settings().node_timeout_seconds,
         )
         body, repeatable = _encode(order), spec.pure or spec.repeatable
-        while True:
-            try:
-                if not self._has_mailbox:
-                    await mail.open_mailbox(row.id)
-                    self._has_mailbox = True
-                put = await nodejobs.put(row.id, row.fence, act.number, act.attempts, repeatable, body)
-                break
-            except queries.DATABASE_AWAY as error:
-                _log.warning("node_job_delayed", run_id=row.id, node_id=act.node.id, reason=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
-        if put:
+        if not self._has_mailbox:
+            await _insisting(lambda: mail.open_mailbox(row.id))
+            self._has_mailbox = True
+        if await _insisting(lambda: nodejobs.put(row.id, row.fence, act.number, act.attempts, repeatable, body)):
             await control.offer_node(row.id, act.number, act.attempts)
 
     async def _tools(self, act: Activation) -> tuple[Tool, ...]:
         """What the node may call. A tool that is another graph is called as that is, and says what that says."""
         skipped = self._request.skipped
         usable = [tool for tool in act.node.tools if tool.node_id not in skipped]
-        return tuple([await subruns.introduce(self._row.user_id, tool) if tool.agent else tool for tool in usable])
+        user_id = self._row.user_id
+        return tuple(
+            [await _insisting(partial(subruns.introduce, user_id, tool)) if tool.agent else tool for tool in usable]
+        )
 
     async def _call(
         self, caller: Activation, taken: set[int], tool: Tool, arguments: Mapping[str, Any], memo: Any
@@ -276,6 +274,17 @@ async def acquire_credentials(user_id: str, spec: BlockSpec, data: dict[str, Any
 def runs_elsewhere(act: Activation) -> bool:
     """Whether what comes of the activation arrives in the run's mail: a sub-run or an isolated block is behind it."""
     return act.node.is_agent or act.node.spec.isolated
+
+
+async def _insisting(ask: Callable[[], Awaitable[T]]) -> T:
+    """What the platform has to do for a node, and may do twice: a database that is away is waited for, as it says
+    nothing about the node."""
+    while True:
+        try:
+            return await ask()
+        except queries.DATABASE_AWAY as error:
+            _log.warning("node_delayed", reason=str(error))
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def _waits_elsewhere(caller: Activation) -> bool:
