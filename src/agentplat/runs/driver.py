@@ -35,6 +35,9 @@ from agentplat.runs.upkeep import every
 
 # How soon a run is found whose lease has run out. Each sweep is two statements on small indexes.
 SWEEP_SECONDS = 0.5
+# Mailboxes are looked through in slices of so many, for those that outlived their runs.
+MAILBOX_SECONDS = 5.0
+MAILBOXES = 1000
 # How long running blocks may finish when the worker is told to end.
 GRACE_SECONDS = 2.0
 
@@ -56,6 +59,7 @@ class Driver:
         self._hosted: dict[str, HostedRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._upkeep: list[asyncio.Task[None]] = []
+        self._looked_at = ""  # the last mailbox of the last slice
         self._served = ""  # the user whose run was taken last
         self._choosing = asyncio.Lock()  # of many who choose at once, all would choose the same run
         self._let_go_of_one = asyncio.Event()
@@ -70,6 +74,7 @@ class Driver:
             asyncio.create_task(every(0, self._follow_up), name="follow-up"),
             asyncio.create_task(every(min(beat, SWEEP_SECONDS), self._settle), name="settle-nodes"),
             asyncio.create_task(every(3600, self._make_partitions), name="partitions"),
+            asyncio.create_task(every(MAILBOX_SECONDS, self._close_mailboxes), name="mailboxes"),
             asyncio.create_task(every(events.RETRY_SECONDS, self._hear), name="hear"),
         ]
         return self
@@ -220,6 +225,9 @@ class Driver:
         today = now().date()
         for day in (today, today + timedelta(days=1)):
             await queries.ensure_partition(day)
+
+    async def _close_mailboxes(self) -> None:
+        self._looked_at = await mail.close_left_open(self._looked_at, MAILBOXES)
 
     async def _hear(self) -> None:
         async for verb, run_id in control.hear():

@@ -114,3 +114,23 @@ async def suspend(run_id: str, fence: int, taken: int, seq: int, run_day: date, 
 async def close_mailbox(run_id: str) -> None:
     """Throw away the mail of a run that is final."""
     await db().execute("DELETE FROM mailboxes WHERE run_id = $1", run_id)
+
+
+async def close_left_open(after: str, most: int) -> str:
+    """Throw away the mail of final runs whose worker died before it could. Looks at so many mailboxes behind that of
+    run `after`; returns where to go on: "" when all were looked at."""
+    return str(
+        await db().fetchval(
+            """
+            WITH looked_at AS (
+                SELECT run_id FROM mailboxes WHERE run_id > $1 ORDER BY run_id LIMIT $2
+            ), closed AS (
+                DELETE FROM mailboxes m USING looked_at l JOIN runs r ON r.id = l.run_id
+                WHERE m.run_id = l.run_id AND r.status IN ('COMPLETED', 'FAILED', 'TERMINATED')
+            )
+            SELECT CASE WHEN count(*) = $2 THEN max(run_id) ELSE '' END FROM looked_at
+            """,
+            after,
+            most,
+        )
+    )
