@@ -24,6 +24,7 @@ class Seen(Struct, kw_only=True):
     node_count: int
     error_count: int
     nodes_walltime: int
+    cost: int = 0
     outputs: dict[str, list[Any]]
     activations: list[list[Any]]
 
@@ -57,6 +58,7 @@ def seen_of(machine: RunMachine) -> Seen:
         node_count=machine.node_count,
         error_count=machine.error_count,
         nodes_walltime=machine.nodes_walltime,
+        cost=machine.cost,
         outputs=machine.outputs,
         activations=[
             [
