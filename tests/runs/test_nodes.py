@@ -38,7 +38,7 @@ async def test_a_connection_that_breaks_is_nothing_that_a_node_fails_for(
         async with db.pool.acquire() as connection, connection.transaction():
             await connection.execute("LOCK TABLE mailboxes IN ACCESS EXCLUSIVE MODE")
             assert await driver.accept(run.id)
-            await _cut_off(db, "INSERT INTO mailboxes%")
+            await _cut_off(db, "%INSERT INTO mailboxes%")
         if what == "review":
             seen = await reaching(run, "REVIEW", "COMPLETED")
             assert outcomes(seen, graph)["n"] == [("REVIEW", {})]

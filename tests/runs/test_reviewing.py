@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -11,17 +12,18 @@ from redis.asyncio import Redis
 from agentplat.engine.messages import NodeStarted, RunBegan
 from agentplat.graphs import service as graphs
 from agentplat.graphs.models import GraphModel, GraphSettingsPatch
+from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.errors import AppError
 from agentplat.infra.settings import Settings
-from agentplat.runs import queries, reviewing, reviews, service
+from agentplat.runs import queries, reviewing, reviews, service, turns
 from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunMeta
 from agentplat.runs.nodes import now_us
 from agentplat.runs.replay import replay
 from agentplat.runs.reviewing import Review, ReviewItem
 from tests.runs.test_driver import DeadWorker
-from tests.support.drawing import PRINT, REVIEW, SLOW, STEP, STORE, Drawing, draw
+from tests.support.drawing import OUTPUT, PRINT, REVIEW, SLOW, STEP, STORE, Drawing, agent, draw
 from tests.support.hosting import final, outcomes, reaching
 from tests.support.world import ANN, save, start
 
@@ -298,3 +300,39 @@ async def test_an_answer_that_is_faster_than_the_record_of_its_question(driver: 
     seen = await finished(driver, run)
     assert seen["status"] == "COMPLETED"
     assert outcomes(seen, graph)["s"] == [("COMPLETED", {"output": ["draft"]})]
+
+
+async def test_an_answer_that_starts_something_keeps_the_run_awake(driver: Driver) -> None:
+    """Two answers come together: after the first nothing but the second review is left, and the second starts a
+    sub-run."""
+    child = await save(draw({"o": (OUTPUT, {"name": "r", "value": 1})}))
+    drawing = draw(
+        {
+            "st": (STEP, {"items": [1, 2]}),
+            "h": (REVIEW, {"name": "n"}),
+            "ae": agent(child.id, child.version, {}, "q", "r"),
+            "s": (STORE, {}),
+        },
+        "st.item -> h.data",
+        "h.approved_data -> ae.q",
+        "ae.r -> s.input",
+    )
+    graph, run, (first, second) = await in_review(driver, drawing)
+    await answer(first, approved=False)
+    await answer(second)
+    seen = await finished(driver, run)
+    assert seen["status"] == "COMPLETED"
+    assert outcomes(seen, graph)["s"] == [("COMPLETED", {"output": [1]})]
+
+
+async def test_a_run_that_is_over_asks_nobody(driver: Driver, db: Database) -> None:
+    """A worker that slept through the end of the run does the next thing that it was about to do."""
+    graph = await save(draw({"h": (REVIEW, {"name": "n", "data": "draft"})}))
+    run = await start(graph)
+    row = await turns.claim(run.id, "sleeper", timedelta(seconds=-1), now())
+    assert row is not None
+    machine, _ = await replay(row)
+    await service.stop(ANN.id, graph.id, run.id)
+    await reviews.ask(row, machine.activations[0])
+    assert await reviewing.pending(ANN.id, 1, 25) == []
+    assert await db.fetchval("SELECT count(*) FROM mailboxes") == 0

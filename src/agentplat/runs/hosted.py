@@ -330,17 +330,19 @@ class HostedRun:
         """Record what the letters say, and in the same journal row that they were taken."""
         self._mail_due = False
         letters = await mail.read(self.row.id, self._machine.mail_taken)
-        if letters:
-            self._suspending = False  # the machine says so again if it is still so afterwards
         for number, letter in letters:
             if self._is_early(letter):
                 break
+            self._suspending = False  # the machine says so again if it is still so after this letter
             self._read(letter)
             self._record(MailTaken(number, now_us()))
         return bool(letters)
 
     def _is_early(self, letter: Letter) -> bool:
-        """Whether it answers what is not on record as asked: it and those behind it are left until that is."""
+        """Whether it answers what is not on record as asked: it and those behind it are left until that is, or until
+        it turns out that somebody else has this run, who knows more of it."""
+        if letter.activation > len(self._machine.activations):
+            return True
         answers = isinstance(letter, ReviewAnswered)
         return answers and self._machine.activations[letter.activation - 1].status is Status.RUNNING
 

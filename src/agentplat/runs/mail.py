@@ -35,6 +35,13 @@ DELIVERY = """
     )
 """
 
+# Of runs that are over, with their mailboxes.
+_GIVE_UP_REVIEWS = """
+    UPDATE reviews SET status = 'REJECTED', processed = true, review_message = 'Execution was stopped by user',
+        updated_at = now(), reviewed_at = now()
+    WHERE status = 'WAITING' AND run_id IN (SELECT run_id FROM closed)
+"""
+
 
 def columns(letters: Sequence[Addressed]) -> tuple[list[str], list[bytes]]:
     """Addressees and bodies, as parameters of a statement."""
@@ -112,8 +119,10 @@ async def suspend(run_id: str, fence: int, taken: int, seq: int, run_day: date, 
 
 
 async def close_mailbox(run_id: str) -> None:
-    """Throw away the mail of a run that is final."""
-    await db().execute("DELETE FROM mailboxes WHERE run_id = $1", run_id)
+    """Throw away the mail of a run that is final, and give up what it asked while its end was being written."""
+    await db().execute(
+        f"WITH closed AS (DELETE FROM mailboxes WHERE run_id = $1 RETURNING run_id) {_GIVE_UP_REVIEWS}", run_id
+    )
 
 
 async def close_left_open(after: str, most: int) -> str:
@@ -121,12 +130,15 @@ async def close_left_open(after: str, most: int) -> str:
     run `after`; returns where to go on: "" when all were looked at."""
     return str(
         await db().fetchval(
-            """
+            f"""
             WITH looked_at AS (
                 SELECT run_id FROM mailboxes WHERE run_id > $1 ORDER BY run_id LIMIT $2
             ), closed AS (
                 DELETE FROM mailboxes m USING looked_at l JOIN runs r ON r.id = l.run_id
                 WHERE m.run_id = l.run_id AND r.status IN ('COMPLETED', 'FAILED', 'TERMINATED')
+                RETURNING m.run_id
+            ), given_up AS (
+                {_GIVE_UP_REVIEWS}
             )
             SELECT CASE WHEN count(*) = $2 THEN max(run_id) ELSE '' END FROM looked_at
             """,

@@ -51,19 +51,26 @@ def auto_approval_key(run_id: str, node_id: str) -> str:
 
 
 async def ask(row: RunRow, act: Activation) -> None:
-    """Open the review of an activation, unless it is open already."""
+    """Open the review of an activation, unless it is open already or the run has gone on without whoever asks.
+
+    The run's row is locked, so its end finds what was asked before, and nothing is asked after.
+    """
     assert act.data is not None
     if act.node.is_review:
         payload, instructions = act.data.get("data"), str(act.data.get("name", ""))
         editable = bool(act.data.get("editable", True))
     else:
         payload, instructions, editable = act.data, act.node.spec.name, True
-    await mail.open_mailbox(row.id)
     await db().execute(
         """
+        WITH asking AS (
+            SELECT id FROM runs WHERE id = $3 AND fence = $12 AND status = 'RUNNING' FOR SHARE
+        ), box AS (
+            INSERT INTO mailboxes (run_id) SELECT id FROM asking ON CONFLICT DO NOTHING
+        )
         INSERT INTO reviews (node_exec_id, user_id, run_id, activation, node_id, graph_id, graph_version, payload,
                              instructions, editable, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM asking
         ON CONFLICT (node_exec_id) DO NOTHING
         """,
         view.activation_id(row.id, act.number),
@@ -77,6 +84,7 @@ async def ask(row: RunRow, act: Activation) -> None:
         instructions,
         editable,
         now(),
+        row.fence,
     )
 
 
