@@ -10,11 +10,14 @@ def main() -> int:
     world = World(int(sys.argv[1]))
     world.run()
     lines = [f"over at {world.now:.2f} s after {world.faults} faults"]
-    for node in world.graph.plan.nodes:
-        targets = ", ".join(f"{link.selector} -> {link.sink_id}.{link.sink_name}" for link in node.links)
-        lines.append(f"node {node.id} ({node.spec.id}): {targets}")
+    for level, graph in enumerate(world.graphs):
+        for node in graph.plan.nodes:
+            targets = ", ".join(f"{link.selector} -> {link.sink_id}.{link.sink_name}" for link in node.links)
+            lines.append(f"graph {level}, node {node.id} ({node.spec.id}): {targets}")
     for row in world.database.rows:
-        lines.append(f"run {row.id}: {row.status} under fence {row.fence}")
+        lines.append(f"run {row.id} of graph {row.level} below {row.parent}: {row.status} under fence {row.fence}")
+        if box := world.database.mailboxes.get(row.id):
+            lines += [f"       letter {number}: {letter}" for number, letter in enumerate(box.letters, 1)]
         for segment in world.database.segments(row.id):
             lines += [f"  {segment.seq:>4} fence {segment.fence}: {message}" for message in segment.messages]
     found = violations(world)

@@ -4,25 +4,30 @@ Keep the two alike: what is recorded when, what waits for a commit, and what a r
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
-from agentplat.engine.activation import Activation, CancelNode, Command, FinishRun, StartNode
+from agentplat.engine.activation import Activation, AnswerCall, CancelNode, Command, FinishRun, StartNode, SuspendRun
 from agentplat.engine.machine import RunMachine
 from agentplat.engine.messages import (
+    MailTaken,
     Message,
     NodeEnded,
     NodeStarted,
+    NodeSuspended,
     NodeTerminated,
     NodeYielded,
     RunAborted,
     RunBegan,
     RunEnded,
+    RunSuspended,
 )
 from agentplat.engine.state import Status
-from tests.simulation.database import Row, Write
-from tests.simulation.graphs import emitted
+from agentplat.runs.letters import Letter, ReviewAnswered, SubRunEnded, SubRunOutput
+from agentplat.runs.reviews import answered
+from tests.simulation.database import Addressed, Charged, Row, Write
+from tests.simulation.graphs import PAID, emitted
+from tests.simulation.tasks import Tasks, needs_review
 
 if TYPE_CHECKING:
     from tests.simulation.worker import Ticket, Worker
@@ -30,32 +35,32 @@ if TYPE_CHECKING:
 MAX_AHEAD = 2
 MOST_PER_SLICE = 4
 INTERRUPTED = "interrupted"
-
-
-class Task:
-    """A block that runs beside the loop."""
-
-    def __init__(self) -> None:
-        self.cancelled = False
+SHORT = "there is nothing left to pay with"
 
 
 class Hosted:
     def __init__(self, worker: "Worker", row: Row, machine: RunMachine, recorded: int) -> None:
         self.row = row
+        self.expects_mail = False
         self._worker = worker
         self._machine = machine
         self._next_seq = recorded + 1
+        self._tasks = Tasks(self, worker)
         self._messages: list[Message] = []
+        self._letters: list[Addressed] = []
         self._inbox: deque[Message] = deque()
         self._ready: deque[Activation] = deque()
         self._starting: list[Activation] = []
+        self._unpaid: list[Activation] = []
+        self._orphans: list[Activation] = []
         self._ahead: deque[Ticket] = deque()
-        self._tasks: dict[int, Task] = {}
         self._stop_requested = row.stop_requested
+        self._mail_due = recorded > 0
+        self._suspending = False
         self._lost = False
         self._ending: Status | None = None
         self._resumed = False
-        # Waiting for the journal: whoever wakes it meanwhile is heard afterwards.
+        # Waiting for the database: whoever wakes it meanwhile is heard afterwards.
         self._blocked = False
         self._turning = False
         self._woken = False
@@ -63,6 +68,10 @@ class Hosted:
 
     def stop(self) -> None:
         self._stop_requested = True
+        self.wake()
+
+    def look_for_mail(self) -> None:
+        self._mail_due = True
         self.wake()
 
     def lose(self) -> None:
@@ -78,8 +87,7 @@ class Hosted:
     def leave(self) -> None:
         """The `finally` of `drive`, and what the driver does afterwards."""
         self.gone = True
-        for task in self._tasks.values():
-            task.cancelled = True
+        self._tasks.close()
         self._worker.let_go(self)
 
     # The loop's parts
@@ -97,28 +105,34 @@ class Hosted:
             return
         if self._ending is None:
             if not self._machine.aborted and self._stop_requested:
-                self._record(RunAborted(self._now()))
+                self._record(RunAborted(self.now()))
             self._work_for_a_slice()
         if self._ending is not None:
             self._finish()
             return
         self._flush()
-        self._rest()
+        if self._unpaid:
+            self._when_written(self._pay)
+        elif self._waits_for_mail():
+            self._when_written(self._let_go)
+        else:
+            self._rest()
 
     def _resume(self) -> None:
-        if self._machine.status is Status.QUEUED:
-            self._record(RunBegan(self._now()))
-            return
         interrupted = self._machine.running()
+        if self._machine.status in (Status.QUEUED, Status.REVIEW) and not self._stop_requested:
+            self._record(RunBegan(self.now()))
+            return
         self._obey(self._machine.pending())
         for act in interrupted:
+            self.expects_mail |= act.node.is_agent or needs_review(act)
             spec = act.node.spec
             if self._machine.aborted:
-                self._record(NodeTerminated(act.number, self._now()))
+                self._record(NodeTerminated(act.number, self.now()))
             elif spec.pure or spec.repeatable or not self._worker.world.rules.interrupted_effects_fail:
-                self._spawn(act, None)
+                self._tasks.spawn(act, None)
             else:
-                self._record(NodeEnded(act.number, self._now(), [], INTERRUPTED))
+                self._record(NodeEnded(act.number, self.now(), [], INTERRUPTED))
 
     def _work_for_a_slice(self) -> None:
         left = self._worker.world.chance.randint(1, MOST_PER_SLICE)
@@ -139,120 +153,235 @@ class Hosted:
                 self._ahead[0].then(lambda _: None if self.gone else self._rest())
                 return
             self._lost |= not self._ahead.popleft().held
-        if self._ready or self._inbox or self._lost or self._woken:
+        if self._ready or self._inbox or self._lost:
+            self.wake()
+        elif self._mail_due:
+            self._blocked = True
+            self._take_mail(lambda _: self._unblock())
+        elif self._woken:
             self.wake()
 
+    def _when_written(self, then: Callable[[], None]) -> None:
+        """Go on when all rows are written; leave if one could not be."""
+        self._blocked = True
+        while self._ahead:
+            if not self._ahead[0].done:
+                self._ahead[0].then(lambda _: None if self.gone else self._when_written(then))
+                return
+            if not self._ahead.popleft().held:
+                self.leave()
+                return
+        then()
+
+    def _unblock(self) -> None:
+        self._blocked = False
+        self.wake()
+
+    def _ask(self, statement: Callable[[], Any], answer: Callable[[Any], None]) -> None:
+        """A statement that the loop itself waits for. Without an answer the run is set aside."""
+        self._worker.ask(
+            statement,
+            lambda found: None if self.gone else answer(found),
+            (lambda: None if self.gone else self.leave(),),
+        )
+
     # Messages and commands
+
+    def post(self, message: Message) -> None:
+        self._inbox.append(message)
+        self.wake()
 
     def _take(self, message: Any) -> None:
         act = self._machine.activations[message.activation - 1]
         if act.status is Status.RUNNING:
             self._record(message)
+            self._mail_due |= type(message) is NodeSuspended
 
     def _record(self, message: Message) -> None:
         commands = self._machine.feed(message)
         self._messages.append(message)
+        if type(message) is NodeEnded and self.row.parent is not None:
+            self._report(self._machine.activations[message.activation - 1])
         if commands:
             self._obey(commands)
+
+    def _report(self, act: Activation) -> None:
+        assert self.row.parent is not None
+        run_id, activation = self.row.parent
+        values = act.outputs.get("out")
+        if values and act.node.is_output and act.data is not None:
+            self._letters.append((run_id, SubRunOutput(activation, str(act.data.get("name")), values)))
 
     def _obey(self, commands: list[Command]) -> None:
         for command in commands:
             if type(command) is StartNode:
-                act = command.activation
-                if act.node.spec.inline:
-                    self._ready.append(act)
-                else:
-                    self._record(NodeStarted(act.number, self._now()))
-                    self._starting.append(act)
+                self._start(command.activation)
             elif type(command) is CancelNode:
-                number = command.activation.number
-                if task := self._tasks.get(number):
-                    task.cancelled = True
-                self._record(NodeTerminated(number, self._now()))
+                act = command.activation
+                self._tasks.cancel(act.number)
+                if act.node.is_agent:
+                    self._orphans.append(act)
+                self._record(NodeTerminated(act.number, self.now()))
+            elif type(command) is AnswerCall:
+                self._tasks.tell(command.activation)
+            elif type(command) is SuspendRun:
+                self._suspending = True
             elif type(command) is FinishRun:
                 self._ending = command.status
+
+    def _start(self, act: Activation) -> None:
+        if act.node.spec.id == PAID:
+            self._unpaid.append(act)
+        elif act.node.spec.inline:
+            self._ready.append(act)
+        else:
+            self.expects_mail |= act.node.is_agent or needs_review(act)
+            self._record(NodeStarted(act.number, self.now()))
+            self._starting.append(act)
 
     def _flush(self) -> None:
         if not self._messages:
             return
-        ticket = self._submit(None)
+        ticket = self._worker.submit(self._row_of(self._messages))
+        self._messages, self._letters = [], []
         self._ahead.append(ticket)
         for act in self._starting:
             if act.status is Status.RUNNING:
                 waits = not act.node.spec.pure and self._worker.world.rules.effects_wait_for_commit
-                self._spawn(act, ticket if waits else None)
+                self._tasks.spawn(act, ticket if waits else None)
         self._starting.clear()
 
-    def _submit(self, status: Status | None) -> "Ticket":
-        messages, self._messages = self._messages, []
+    def _row_of(self, messages: list[Message], status: Status | None = None) -> Write:
+        seq, self._next_seq = self._next_seq, self._next_seq + len(messages)
         ending = None if status is None else seen_of(self._machine)
-        write = Write(self.row.id, self._next_seq, self.row.fence, messages, status, ending)
-        self._next_seq += len(messages)
-        return self._worker.submit(write)
+        return Write(self.row.id, seq, self.row.fence, messages, status, ending, self._letters)
+
+    def _pay(self) -> None:
+        """The starts that cost something, one after the other."""
+        if not self._unpaid:
+            self._unblock()
+            return
+        act = self._unpaid.pop(0)
+        if act.status is not Status.QUEUED:
+            self._pay()
+            return
+        message = NodeStarted(act.number, self.now(), 1)
+        write = self._row_of([message])
+        database, owner = self._worker.world.database, self._worker.owner
+        self._ask(lambda: database.charge(write, act.number, owner), lambda found: self._paid(act, message, found))
+
+    def _paid(self, act: Activation, message: Message, charged: Charged) -> None:
+        if not charged.held:
+            self.leave()
+        elif charged.paid:
+            self._machine.feed(message)
+            self._tasks.spawn(act, None)
+            self._pay()
+        else:
+            self._next_seq -= 1
+            self._unpaid.clear()
+            self._record(RunAborted(self.now(), SHORT, act.number))
+            self._unblock()
 
     def _finish(self) -> None:
-        self._record(RunEnded(self._now()))
+        self._record(RunEnded(self.now()))
+        if self.row.parent is not None:
+            run_id, activation = self.row.parent
+            ended = SubRunEnded(activation, self._machine.status, self._machine.node_count, self._machine.cost)
+            self._letters.append((run_id, ended))
         self._blocked = True
-        self._submit(self._machine.status).then(lambda _: self.leave())
+        self._worker.submit(self._row_of(self._messages, self._machine.status)).then(self._finished)
 
-    # Blocks
+    def _finished(self, held: bool) -> None:
+        if held and not self.gone:
+            world = self._worker.world
+            for act in self._orphans:
+                child = world.database.children.get((self.row.id, act.number))
+                if child is not None:
+                    self._worker.ask(lambda child=child: world.stop(child), lambda _: None)
+            self._worker.ask(lambda: world.database.close_mailbox(self.row.id), lambda _: None)
+        self.leave()
+
+    # Mail
+
+    def _take_mail(self, then: Callable[[bool], None]) -> None:
+        self._mail_due = False
+        known = self._machine.mail_taken if self._worker.world.rules.taken_letters_are_known else 0
+        database = self._worker.world.database
+        self._ask(lambda: database.read_mail(self.row.id, known), lambda letters: self._read_all(letters, then))
+
+    def _read_all(self, letters: list[tuple[int, Letter]], then: Callable[[bool], None]) -> None:
+        one_by_one = self._worker.world.rules.letters_are_read_one_by_one
+        self._suspending &= one_by_one or not letters
+        for number, letter in letters:
+            if self._is_early(letter):
+                break
+            self._suspending &= not one_by_one
+            self._read(letter)
+            if number > self._machine.mail_taken:
+                self._record(MailTaken(number, self.now()))
+        then(bool(letters))
+
+    def _is_early(self, letter: Letter) -> bool:
+        if letter.activation > len(self._machine.activations):
+            return True
+        answers = isinstance(letter, ReviewAnswered) and self._worker.world.rules.early_answers_wait
+        return answers and self._machine.activations[letter.activation - 1].status is Status.RUNNING
+
+    def _read(self, letter: Letter) -> None:
+        act = self._machine.activations[letter.activation - 1]
+        at = self.now()
+        if isinstance(letter, ReviewAnswered):
+            if act.status is Status.REVIEW:
+                self._record(answered(act, letter, at))
+        elif act.status is not Status.RUNNING:
+            return
+        elif isinstance(letter, SubRunEnded):
+            stats = {"extra_steps": letter.node_count, "extra_cost": letter.cost}
+            self._record(NodeEnded(act.number, at, [], None, None, stats))
+        else:
+            self._record(NodeYielded(act.number, at, [(letter.name, value) for value in letter.values]))
+
+    def _waits_for_mail(self) -> bool:
+        if not self._tasks.idle() or self._ready or self._inbox or self._mail_due or self._stop_requested:
+            return False
+        running = self._machine.running()
+        return self._suspending or (bool(running) and all(act.node.is_agent or act in self._tasks for act in running))
+
+    def _let_go(self) -> None:
+        database = self._worker.world.database
+        if not self._suspending:
+            taken = self._machine.mail_taken
+            self._ask(lambda: database.park(self.row, taken), lambda parked: self.leave() if parked else self._stay())
+        else:
+            self._take_mail(lambda taken: self._unblock() if taken else self._suspend())
+
+    def _stay(self) -> None:
+        """There is mail, or the run is lost: whichever it is will be said."""
+        self._rest()
+
+    def _suspend(self) -> None:
+        write = self._row_of([RunSuspended(self.now())])
+        taken, database = self._machine.mail_taken, self._worker.world.database
+
+        def suspended(done: bool) -> None:
+            if done:
+                self.leave()
+                return
+            self._next_seq -= 1
+            self._mail_due = True
+            self._unblock()
+
+        self._ask(lambda: database.suspend(self.row, taken, write), suspended)
 
     def _run_inline(self, act: Activation) -> None:
         if act.status is not Status.QUEUED:
             return
         assert act.data is not None
         outputs, error = emitted(act.node.spec.id, act.data)
-        self._record(NodeEnded(act.number, self._now(), outputs, error, self._now()))
+        self._record(NodeEnded(act.number, self.now(), outputs, error, self.now()))
 
-    def _spawn(self, act: Activation, committed: "Ticket | None") -> None:
-        task = self._tasks[act.number] = Task()
-
-        def begin(held: bool) -> None:
-            if task.cancelled:
-                return
-            if held:
-                self._worker.after(self._worker.world.chance.random() * 0.01, self._run_task, act, task)
-            else:
-                self._task_done(act.number)
-
-        if committed is None:
-            begin(True)
-        else:
-            committed.then(begin)
-
-    def _task_done(self, number: int) -> None:
-        self._tasks.pop(number, None)
-        self.wake()
-
-    def _run_task(self, act: Activation, task: Task) -> None:
-        if task.cancelled:
-            return
-        world = self._worker.world
-        known = sum(len(values) for values in act.outputs.values()) if world.rules.recorded_outputs_are_known else 0
-        assert act.data is not None
-        world.witness.executed(self.row, act)
-        outputs, error = emitted(act.node.spec.id, act.data)
-        messages: list[Message] = [NodeYielded(act.number, 0, [pair]) for pair in outputs[known:]]
-        self._go_on(task, act.number, deque([*messages, NodeEnded(act.number, 0, [], error)]))
-
-    def _go_on(self, task: Task, number: int, coming: deque[Message]) -> None:
-        self._worker.after(self._worker.world.chance.expovariate(5), self._report, task, number, coming)
-
-    def _report(self, task: Task, number: int, coming: deque[Message]) -> None:
-        """The next thing that a block does: an output, or its end."""
-        if task.cancelled:
-            return
-        self._post(replace(coming.popleft(), at=self._now()))
-        if coming:
-            self._go_on(task, number, coming)
-        else:
-            self._task_done(number)
-
-    def _post(self, message: Message) -> None:
-        self._inbox.append(message)
-        self.wake()
-
-    def _now(self) -> int:
+    def now(self) -> int:
         return int(self._worker.world.now * 1e6)
 
 

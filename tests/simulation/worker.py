@@ -47,7 +47,7 @@ class Worker:
         self._hosted: dict[int, Hosted] = {}
         self._entries: list[tuple[Write, Ticket]] = []
         self._writing = False
-        for upkeep in (self._renew, self._sweep):
+        for upkeep in (self._renew, self._sweep, self._close_mailboxes):
             self.after(world.chance.random() * LEASE / 3, upkeep)
 
     def after(self, delay: float, act: Callable[..., object], *arguments: Any) -> None:
@@ -91,7 +91,7 @@ class Worker:
     def accept(self, run_id: int) -> None:
         hosted = run_id in self._hosted and self.world.rules.own_runs_are_not_claimed
         if not self._closing and not hosted:
-            self._ask(lambda: self.world.database.claim(run_id, self.owner, self.world.now), self._claimed)
+            self.ask(lambda: self.world.database.claim(run_id, self.owner, self.world.now), self._claimed)
 
     def _claimed(self, row: Row | None) -> None:
         if row is None or self._closing:
@@ -99,7 +99,7 @@ class Worker:
         if row.fence == 1:
             self._host(row, [])
         else:
-            self._ask(lambda: self.world.database.segments(row.id), lambda found: self._host(row, found))
+            self.ask(lambda: self.world.database.segments(row.id), lambda found: self._host(row, found))
 
     def _host(self, row: Row, segments: list[Any]) -> None:
         if self._closing:
@@ -126,13 +126,21 @@ class Worker:
         if hosted := self._hosted.get(run_id):
             hosted.stop()
 
+    def hear_mail(self, run_id: int) -> None:
+        if hosted := self._hosted.get(run_id):
+            hosted.look_for_mail()
+
+    def _close_mailboxes(self) -> None:
+        self.after(LEASE, self._close_mailboxes)
+        self.ask(self.world.database.close_left_open, lambda _: None)
+
     def _renew(self) -> None:
         if self._closing:
             return
         self.after(LEASE / 3, self._renew)
         mine = list(self._hosted)
         if mine:
-            self._ask(
+            self.ask(
                 lambda: self.world.database.renew(mine, self.owner, self.world.now),
                 lambda held: self._renewed(mine, held),
             )
@@ -146,12 +154,14 @@ class Worker:
                 hosted.lose()
             elif held[run_id]:
                 hosted.stop()
+            elif hosted.expects_mail:
+                hosted.look_for_mail()
 
     def _sweep(self) -> None:
         if self._closing:
             return
         self.after(LEASE / 3, self._sweep)
-        self._ask(
+        self.ask(
             lambda: self.world.database.stranded(self.world.now),
             self._accept_all,
         )
@@ -160,14 +170,22 @@ class Worker:
         for run_id in run_ids:
             self.accept(run_id)
 
-    def _ask(self, statement: Callable[[], Any], answer: Callable[[Any], object]) -> None:
-        """One statement: it happens at the database after a while, and is answered after another while, if ever."""
+    def ask(
+        self,
+        statement: Callable[[], Any],
+        answer: Callable[[Any], object],
+        otherwise: tuple[Callable[..., object], *tuple[Any, ...]] | None = None,
+    ) -> None:
+        """One statement: it happens at the database after a while, and is answered after another while, if ever. Where
+        the answer gets lost `otherwise`, a function with arguments, is called."""
         lost = self.world.is_unlucky()
 
         def execute() -> None:
             found = statement()
             if not lost:
                 self.after(self.world.latency(), answer, found)
+            elif otherwise is not None:
+                self.after(RETRY, *otherwise)
 
         self.world.at(self.world.now + self.world.latency(), execute)
 
@@ -207,6 +225,7 @@ class Worker:
             is_held = (write.run_id, write.fence) in held
             if is_held:
                 self.world.witness.published(write)
+                self.world.announce([run_id for run_id, _ in write.letters])
             ticket.resolve(is_held)
         self._writing = bool(self._entries)
         if self._writing:

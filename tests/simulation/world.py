@@ -11,7 +11,7 @@ from agentplat.engine.machine import RunMachine
 from agentplat.engine.messages import Message, NodeEnded, NodeStarted, RunBegan, RunEnded
 from agentplat.engine.state import FINAL, IllegalTransition
 from tests.simulation.database import LEASE, Database, Row, Rules, Write
-from tests.simulation.graphs import emitted, random_graph
+from tests.simulation.graphs import LEVELS, Graph, emitted, random_graphs
 from tests.simulation.hosted import seen_of
 from tests.simulation.worker import Worker
 
@@ -28,6 +28,8 @@ class Witness:
         self._database = database
         self.problems: list[str] = []
         self.executions: dict[tuple[int, int], int] = {}
+        # What reviewers were told is decided.
+        self.told: dict[tuple[int, int], bool] = {}
         self._known: dict[tuple[int, int], Any] = {}
 
     def executed(self, row: Row, act: Activation) -> None:
@@ -54,7 +56,7 @@ class World:
     def __init__(self, seed: int, rules: Rules | None = None) -> None:
         self.rules = rules or Rules()
         self.chance = random.Random(seed)
-        self.graph = random_graph(self.chance)
+        self.graphs = random_graphs(self.chance)
         self.now = 0.0
         self.database = Database(self.rules)
         self.witness = Witness(self.database)
@@ -65,6 +67,8 @@ class World:
         self._workers = [Worker(self, f"w{number}") for number in range(WORKERS)]
         for _ in range(RUNS):
             self.at(self.chance.random(), self._arrive)
+        if len(self.graphs) == LEVELS:
+            self.at(self.chance.random(), self._look_at_reviews)
         for _ in range(self.chance.randint(0, 8)):
             self.at(self.chance.uniform(0.0, CALM_AFTER), self._break_something)
 
@@ -95,29 +99,64 @@ class World:
         self.witness.problems.append(f"still busy after {STEP_LIMIT} steps")
 
     def _is_over(self) -> bool:
-        return len(self.database.rows) == RUNS and all(row.status in FINAL for row in self.database.rows)
+        rows, mailboxes = self.database.rows, self.database.mailboxes
+        accepted = sum(row.parent is None for row in rows) == RUNS
+        return accepted and not mailboxes and all(row.status in FINAL for row in rows)
 
     # What happens to the platform
 
     def machine(self, run_id: int) -> RunMachine:
-        return RunMachine(self.graph.plan, int(self.database.rows[run_id].created_at * 1e6))
+        return RunMachine(self.graph_of(run_id).plan, int(self.database.rows[run_id].created_at * 1e6))
+
+    def graph_of(self, run_id: int) -> Graph:
+        return self.graphs[self.database.rows[run_id].level]
 
     def _arrive(self) -> None:
-        """A run is accepted. Its job comes once, twice or never."""
         run_id = self.database.insert(self.now)
+        self._offer(run_id)
+        if self.chance.random() < 0.1:
+            self.at(self.now + self.chance.random() * 3, self.stop, run_id)
+
+    def start_below(self, row: Row, activation: int) -> None:
+        self._offer(self.database.insert_child(row, activation, self.now))
+
+    def _offer(self, run_id: int) -> None:
+        """A run is accepted. Its job comes once, twice or never."""
         for _ in range(self.chance.choice((0, 1, 1, 1, 2))):
             self.at(self.now + self.chance.random() * 0.3, self._deliver, run_id)
-        if self.chance.random() < 0.1:
-            self.at(self.now + self.chance.random() * 3, self._stop, run_id)
+
+    def announce(self, run_ids: list[int]) -> None:
+        """There is mail for these runs. Their holders hear of it, or don't; those that nobody holds may be offered."""
+        for run_id in run_ids:
+            for worker in self._workers:
+                if self.chance.random() < 0.8:
+                    worker.after(self.latency(), worker.hear_mail, run_id)
+            if self.database.rows[run_id].lease_until is None:
+                self._offer(run_id)
+
+    def _look_at_reviews(self) -> None:
+        """People answer some of what waits; now and then two at once, who may disagree."""
+        waiting = [key for key, review in self.database.reviews.items() if review.approved is None]
+        for run_id, activation in waiting:
+            if self.now < CALM_AFTER and self.chance.random() < 0.3:
+                continue  # not today
+            for _ in range(self.chance.choice((1, 1, 2))):
+                self.at(self.now + self.latency(), self._answer, run_id, activation, self.chance.random() < 0.6)
+        self.at(self.now + self.chance.random() * 0.5, self._look_at_reviews)
+
+    def _answer(self, run_id: int, activation: int, approved: bool) -> None:
+        if self.database.answer(run_id, activation, approved):
+            self.witness.told[run_id, activation] = approved
+            self.announce([run_id])
 
     def _deliver(self, run_id: int) -> None:
         self.chance.choice(self._workers).accept(run_id)
 
-    def _stop(self, run_id: int) -> None:
-        self.database.request_stop(run_id)
-        for worker in self._workers:
-            if self.chance.random() < 0.8:
-                worker.after(self.latency(), worker.hear_stop, run_id)
+    def stop(self, run_id: int) -> None:
+        for one in self.database.request_stop(run_id):
+            for worker in self._workers:
+                if self.chance.random() < 0.8:
+                    worker.after(self.latency(), worker.hear_stop, one)
 
     def _break_something(self) -> None:
         self.faults += 1
@@ -141,7 +180,7 @@ class World:
 
     def undisturbed(self) -> Any:
         """What the same graph does when nothing ever goes wrong, with one node after another."""
-        machine = RunMachine(self.graph.plan, 0)
+        machine = RunMachine(self.graphs[0].plan, 0)
         waiting: list[Activation] = []
         message: Message = RunBegan(1)
         while True:
