@@ -14,7 +14,7 @@ from msgspec import Struct
 from agentplat.engine.activation import Activation
 from agentplat.infra.clock import now
 from agentplat.infra.db import db
-from agentplat.runs import mail, view
+from agentplat.runs import view
 from agentplat.runs.models import RunRow
 
 _encode = msgspec.json.Encoder().encode
