@@ -5,6 +5,8 @@ Rules of this file:
   so Piccolo queries and `db()` calls within one unit of work always see the same connection.
 - A task started inside a transaction inherits that variable and would share its connection. `Database` refuses this.
 - jsonb arrives as text: a codec would break Piccolo's `load_json`.
+- Nothing outlives its transaction on a connection: no `SET` without `LOCAL`, no session locks, no `LISTEN`. So a
+  connection goes back into the pool as it is.
 """
 
 import asyncio
@@ -55,7 +57,12 @@ class Database:
         configure(url)
         try:
             pool = await asyncpg.create_pool(
-                url, min_size=1, max_size=size, command_timeout=60, server_settings={"application_name": "agentplat"}
+                url,
+                min_size=1,
+                max_size=size,
+                command_timeout=60,
+                server_settings={"application_name": "agentplat"},
+                reset=_keep,
             )
         except asyncpg.InvalidCatalogNameError as error:
             raise ConfigError(f"DATABASE_URL: {error}", hint="Create it first, for example with createdb.") from error
@@ -122,6 +129,11 @@ class Database:
         if isinstance(transaction, _Transaction) and transaction.owner is not asyncio.current_task():
             raise RuntimeError("A task started inside a unit of work must not use its connection")
         return transaction.connection
+
+
+async def _keep(_: Any) -> None:
+    """In place of the pool's own way to reset a connection, a second round trip after each statement. A transaction
+    that is still open is rolled back all the same."""
 
 
 _database: Database | None = None
