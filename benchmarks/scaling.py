@@ -1,6 +1,8 @@
 """Whether big runs cost more than many small ones: cost per execution as runs and fan-outs grow, the worker's memory.
 
-Baseline: the cost per execution of 1,000 runs of 10 executions each; the ratio compares one run of 10,000 with it.
+Baseline: the cost per execution of 1,000 runs of 10 executions each; the ratio compares one run of 10,000 with it. Cost
+is time on the clock divided by executions, from the first POST to the last final event on the WebSocket, so it has all
+that a run costs anybody on this machine: this client and its POST, the API, the worker, Postgres, Valkey.
 """
 
 import asyncio

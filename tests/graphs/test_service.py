@@ -10,7 +10,14 @@ from agentplat.accounts import service as accounts
 from agentplat.accounts.models import User
 from agentplat.graphs import service
 from agentplat.graphs.errors import GraphInvalid, GraphNotFound, GraphNotInLibrary, GraphNotRunnable
-from agentplat.graphs.models import CreateGraph, Graph, GraphModel, GraphVersion
+from agentplat.graphs.models import (
+    CreateGraph,
+    Graph,
+    GraphModel,
+    GraphSettings,
+    GraphSettingsPatch,
+    GraphVersion,
+)
 from agentplat.infra import settings as settings_module
 from agentplat.infra.db import Database
 from tests.support.api import NOBODYS_ID, echo_graph
@@ -51,8 +58,8 @@ async def test_a_run_uses_the_active_version_unless_told_otherwise() -> None:
     graph = await create(version=4)
     newer = msgspec.convert(echo_graph(is_active=False), Graph)
     await service.update(ANN, graph.id, newer)
-    assert (await service.runnable("ann", graph.id)).version == 4
-    assert (await service.runnable("ann", graph.id, 5)).version == 5
+    assert (await service.runnable("ann", graph.id))[0].version == 4
+    assert (await service.runnable("ann", graph.id, 5))[0].version == 5
 
 
 @pytest.mark.parametrize("version", [None, 1, 0, -1, 2, 2**40])
@@ -72,7 +79,7 @@ async def test_a_run_needs_a_library_entry(db: Database, column: str) -> None:
         await service.runnable("ann", graph.id)
     await service.set_active(ANN, graph.id, 1)
     if column == "is_deleted":
-        assert (await service.runnable("ann", graph.id)).id == graph.id
+        assert (await service.runnable("ann", graph.id))[0].id == graph.id
 
 
 async def test_loading_twice_is_one_query_and_the_plan_is_shared(db: Database) -> None:
@@ -94,9 +101,11 @@ async def test_a_graph_whose_block_is_gone_is_shown_and_does_not_run(db: Databas
         await service.plan(graph.id, 1)
 
 
-async def test_settings_of_a_graph_outside_the_library_are_the_defaults() -> None:
+async def test_a_run_goes_by_the_settings_of_its_graph() -> None:
     graph = await create()
-    assert (await service.settings("bob", graph.id)).human_in_the_loop_safe_mode
+    assert (await service.runnable("ann", graph.id))[1] == GraphSettings()
+    changed = await service.change_settings(ANN, graph.id, GraphSettingsPatch(run_deadline_seconds=60))
+    assert (await service.runnable("ann", graph.id))[1] == changed
 
 
 async def test_a_node_that_is_not_filled_in_is_named() -> None:

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("redis")
 async def driver(db: Database, redis: Redis, settings: Settings) -> AsyncIterator[Driver]:
     """Its first sweep is over before there are any runs, and the next one comes after 20 seconds."""
     async with Driver(replace(settings, max_runs_per_graph=3, lease_seconds=60)) as one:
-        assert not await one.take_turn()
+        assert not await one.take_turns(1)
         yield one
 
 
@@ -46,7 +46,8 @@ async def queue(graph: GraphModel, count: int, user: User = ANN) -> list[str]:
 
 
 async def next_after(served: str, places: int = 25, owner: str = "w") -> RunRow | None:
-    return await turns.claim_next(served, places, owner, LEASE, now())
+    rows = (await turns.claim_next(served, places, owner, LEASE, now())).rows
+    return rows[0] if rows else None
 
 
 async def order(places: int = 25, served: str = "") -> list[RunRow]:
@@ -117,6 +118,31 @@ async def test_sub_runs_come_first_and_need_no_place(db: Database) -> None:
     assert await turns.claim(waits, "w", LEASE, now(), 1) is None
 
 
+async def batch(most: int, served: str = "", places: int = 25, owner: str = "w") -> turns.Turns:
+    return await turns.claim_next(served, places, owner, LEASE, now(), most)
+
+
+async def test_several_at_once_are_those_that_would_be_taken_one_by_one(db: Database) -> None:
+    """Users in turn, graphs within their places, sub-runs first, each graph in order of acceptance."""
+    graphs = [await save(QUICK), await save(QUICK)]
+    bobs, cats = await save(QUICK, BOB), await save(QUICK, CAT)
+    for graph, count, user in [(graphs[0], 4, ANN), (graphs[1], 2, ANN), (bobs, 1, BOB), (cats, 4, CAT)]:
+        ids = await queue(graph, count, user)
+    await db.execute("UPDATE runs SET parent_id = id, status = 'QUEUED' WHERE id = $1", ids[3])
+    singly = await order(places=2, served="bob")
+    await db.execute("UPDATE runs SET status = 'QUEUED', place = NULL, fence = 0, lease_until = NULL")
+    together: list[RunRow] = []
+    served, more = "bob", True
+    while more:
+        taken = await batch(4, served, places=2)
+        together, served, more = together + taken.rows, taken.served, taken.more
+    assert [row.user_id for row in together] == ["cat", "ann", "bob", "cat", "ann", "cat", "ann", "ann"]
+    assert [row.id for row in together] == [row.id for row in singly]
+    assert Counter((row.graph_id, row.place) for row in together) == Counter(
+        (row.graph_id, row.place) for row in singly
+    )
+
+
 # The limit
 
 
@@ -143,6 +169,45 @@ async def test_every_claim_at_once_finds_a_run_while_there_are_enough(db: Databa
     await queue(await save(QUICK), 12)
     rows = await asyncio.gather(*(next_after("", 25, f"w{n}") for n in range(12)))
     assert len({row.id for row in rows if row is not None}) == 12
+
+
+async def test_batches_of_many_workers_at_once_stay_within_the_places_and_starve_nobody(db: Database) -> None:
+    """Workers of several sizes take what they can while runs end, until nothing is left."""
+    graphs = [
+        (await save(QUICK), ANN),
+        (await save(QUICK), ANN),
+        (await save(QUICK, BOB), BOB),
+        (await save(QUICK), ANN),
+    ]
+    ids = {one for graph, user in graphs for one in await queue(graph, 30 if user is ANN else 6, user)}
+    fences: Counter[int] = Counter()
+    claimed: list[str] = []
+    bobs_last = 0
+
+    async def work(owner: str, most: int) -> None:
+        nonlocal bobs_last
+        served, more = "", True
+        while True:
+            served, more = (taken := await batch(most, served, 5, owner)).served, taken.more
+            claimed.extend(row.id for row in taken.rows)
+            fences.update(row.fence for row in taken.rows)
+            if any(row.user_id == BOB.id for row in taken.rows):
+                bobs_last = len(claimed)
+            running = await db.fetch(
+                "SELECT count(*), max(place) FROM runs WHERE status = 'RUNNING' GROUP BY user_id, graph_id"
+            )
+            assert all(number <= 5 and last <= 5 for number, last in running)
+            for row in taken.rows:
+                await end(row)
+            if not taken.rows and not more and len(claimed) == len(ids):
+                return
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(work(f"w{most}-{n}", most) for n in range(2) for most in (1, 2, 4, 8)))
+    assert len(claimed) == len(set(claimed))
+    assert set(claimed) == ids
+    assert set(fences) == {1}
+    assert bobs_last < len(ids) / 2  # his six, among ninety of Ann's
 
 
 async def test_a_run_keeps_its_place_over_a_crash_and_has_none_in_review(db: Database) -> None:
@@ -185,7 +250,8 @@ async def test_where_a_run_stands(db: Database) -> None:
     assert [one["queue_position"] for one in seen[1:]] == [1, 2]
 
 
-async def test_choosing_looks_at_users_and_lanes_and_not_at_the_runs_behind_them(db: Database) -> None:
+@pytest.mark.parametrize("most", [1, 8])
+async def test_choosing_looks_at_users_and_lanes_and_not_at_the_runs_behind_them(db: Database, most: int) -> None:
     """The cost of a turn does not grow with the number of runs that wait, or that are over."""
     graph = await save(QUICK)
     (run_id,) = await queue(graph, 1)
@@ -202,7 +268,7 @@ async def test_choosing_looks_at_users_and_lanes_and_not_at_the_runs_behind_them
     # As every statement that is used often: planned without its parameters.
     async with db.transaction() as connection:
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-        statement = f"EXPLAIN (ANALYZE, TIMING OFF) {turns.claim_next_sql(25)}"
+        statement = f"EXPLAIN (ANALYZE, TIMING OFF) {turns.claim_next_sql(25, most)}"
         lines = [row[0] for row in await connection.fetch(statement, "", "w", LEASE, now())]
     scans = [line for line in lines if "on runs" in line and "never executed" not in line]
     assert len(scans) >= 6
@@ -216,7 +282,7 @@ async def test_choosing_looks_at_users_and_lanes_and_not_at_the_runs_behind_them
 async def test_a_run_over_the_limit_waits_in_place_and_begins_when_another_ends(driver: Driver) -> None:
     lasting = await save(LASTING)
     runs = [await start(lasting) for _ in range(5)]
-    assert [await driver.take_turn() for _ in runs] == [True] * 3 + [False] * 2
+    assert await driver.take_turns(5) == 3
     assert [await status_of(run.id) for run in runs] == ["RUNNING"] * 3 + ["QUEUED"] * 2
     assert not await driver.accept(runs[4].id)
     assert await service.stop(ANN.id, lasting.id, runs[1].id) is not None
@@ -229,10 +295,11 @@ async def test_a_run_over_the_limit_waits_in_place_and_begins_when_another_ends(
 
 
 async def test_a_user_with_one_run_is_not_behind_a_flood(db: Database, redis: Redis, settings: Settings) -> None:
-    """The worker is full and hundreds wait, with a ticket each; the other user gets one of the next places."""
+    """The worker is full and hundreds wait, with a ring each; the other user gets one of the next places."""
     flood = [await save(draw({"s": (SLOW, {"v": 1, "delay": 0.05})})) for _ in range(15)]
     bobs = await save(QUICK, BOB)
-    runs = [await start(flood[n % 15]) for n in range(300)]
+    for n in range(300):
+        await start(flood[n % 15])
     ended = "SELECT count(*) FROM runs WHERE user_id = 'ann' AND status = 'COMPLETED'"
     # Told by when runs began, not by when this test comes to look: all of hers, or those before a certain run.
     begun = """
@@ -240,7 +307,7 @@ async def test_a_user_with_one_run_is_not_behind_a_flood(db: Database, redis: Re
             AND started_at <= COALESCE((SELECT started_at FROM runs WHERE id = $1), 'infinity')
     """
     async with Driver(replace(settings, worker_concurrency=8)) as driver:
-        tickets = [asyncio.create_task(driver.take_turn()) for _ in runs]
+        driver.look(300)
         async with asyncio.timeout(20):
             while await db.fetchval(ended) < 20:
                 await asyncio.sleep(0.005)
@@ -254,7 +321,6 @@ async def test_a_user_with_one_run_is_not_behind_a_flood(db: Database, redis: Re
         async with asyncio.timeout(60):
             while await db.fetchval(ended) < 300:
                 await asyncio.sleep(0.05)
-        await asyncio.gather(*tickets)
     assert Counter(row["status"] for row in await db.fetch("SELECT status FROM runs")) == {"COMPLETED": 301}
 
 
@@ -267,7 +333,7 @@ async def test_parents_that_fill_all_places_get_their_sub_runs(db: Database, red
         runs = [await start(parents) for _ in range(5)]
         async with asyncio.timeout(30):
             while {await status_of(run.id) for run in runs} != {"COMPLETED"}:
-                await asyncio.gather(driver.take_turn(), asyncio.sleep(0.01))
+                await asyncio.gather(driver.take_turns(1), asyncio.sleep(0.01))
                 for row in await db.fetch("SELECT id FROM runs WHERE status = 'RUNNING' AND lease_until IS NULL"):
                     await driver.accept(row["id"])
 
@@ -282,7 +348,7 @@ async def test_a_parked_run_that_is_stopped_gives_its_place_to_the_next(
     await db.execute("UPDATE runs SET lease_until = NULL, lease_owner = NULL WHERE id = $1", first.id)
     await redis.flushdb()
     assert await service.stop(ANN.id, graph.id, first.id) is not None
-    assert [key async for key in redis.scan_iter("*begin-*")]
+    assert await redis.llen("agentplat:bell") == 1
     assert [row.id for row in await order(places=1)] == [second.id]
 
 
@@ -296,7 +362,7 @@ async def test_every_run_says_where_its_time_went(driver: Driver) -> None:
     accepted = waiting["accepted"]
     later = {"leased": None, "first_node_started": None, "finished": None}
     assert waiting == {"accepted": accepted, "enqueued": 0, **later}
-    await driver.take_turn()
+    await driver.take_turns(1)
     async with asyncio.timeout(5):
         while (live := (await look(run))["stats"]["timings"])["first_node_started"] is None:
             await asyncio.sleep(0.01)
@@ -312,7 +378,7 @@ async def test_every_node_says_where_its_time_went(driver: Driver) -> None:
     run = await start(await save(draw(nodes, "s.out -> n.input", "n.output -> m.v")))
     (queued,) = (await look(run))["node_executions"]
     assert queued["timings"] == {"waited": None, "executed": None, "recorded": None}
-    await driver.take_turn()
+    await driver.take_turns(1)
     slow, store, last = (one["timings"] for one in (await final(run))["node_executions"])
     assert slow["executed"] >= 0.3
     assert last["executed"] >= 0.2
@@ -329,7 +395,7 @@ async def test_every_node_says_where_its_time_went(driver: Driver) -> None:
 
 
 async def test_a_flood_does_not_delay_another_users_run(base_url: str, make_token: Callable[..., str]) -> None:
-    """Hundreds of runs that last longer than anybody waits: 25 have all places, and their jobs are before Bob's."""
+    """Hundreds of runs that last longer than anybody waits: 25 have all places, and their rings are before Bob's."""
     lasting = draw({"s": (SLOW, {"v": 1, "delay": 600})})
     async with (
         Client(base_url, make_token(f"flood-{uuid4()}")) as flood,

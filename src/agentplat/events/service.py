@@ -5,11 +5,12 @@ misses a record (Redis was away, the stream was trimmed) notices the hole in `se
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 from zlib import crc32
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from agentplat.events.models import RunRecord
@@ -37,8 +38,9 @@ def _stream(shard: int) -> str:
     return f"{get_settings().redis_prefix}:events:{{{shard}}}"
 
 
-async def publish(records: Sequence[RunRecord]) -> bool:
-    """Publish records in order, in one round trip. False if Redis can't be reached: readers then use the journal."""
+async def publish(records: Sequence[RunRecord], also: Callable[[Pipeline], None] | None = None) -> bool:
+    """Publish records in order, in one round trip, after which `also` may add commands. False if Redis can't be
+    reached: readers then use the journal."""
     pipe = redis().pipeline(transaction=False)
     for record in records:
         fields: dict[bytes, str | int | bytes] = {
@@ -53,6 +55,8 @@ async def publish(records: Sequence[RunRecord]) -> bool:
             fields[b"h"] = record.handles
         # Queued, not sent: a pipeline's calls return the pipeline itself.
         pipe.xadd(stream_of(record.user_id), fields, maxlen=MAX_LENGTH)  # type: ignore[arg-type, unused-awaitable]
+    if also is not None:
+        also(pipe)
     try:
         await pipe.execute()
     except (RedisError, OSError) as error:

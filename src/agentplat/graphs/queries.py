@@ -4,7 +4,7 @@ A version is one row: its nodes and links are one JSON document, because they ar
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -209,18 +209,27 @@ async def put_in_library(user_id: str, refs: Iterable[GraphRef]) -> None:
     )
 
 
-async def access(user_id: str, graph_id: str, version: int | None) -> tuple[int, bool] | None:
-    """The version that a run of the user would use, and whether the graph is in the user's library. Else None."""
+class Access(NamedTuple):
+    """The version that a run would use, whether the graph is in the user's library, and how it is set there."""
+
+    version: int
+    in_library: bool
+    settings: GraphSettings
+
+
+async def access(user_id: str, graph_id: str, version: int | None) -> Access | None:
+    """What a run of the user would use. None where there is no such graph of the user's."""
     row = await db().fetchrow(
-        "SELECT g.version, EXISTS (SELECT 1 FROM library_agents l WHERE l.user_id = $2 AND l.graph_id = g.id "
-        "AND NOT l.is_deleted AND NOT l.is_archived) AS in_library "
-        "FROM graph_versions g WHERE g.id = $1 AND g.user_id = $2 AND ($3::int IS NULL OR g.version = $3) "
+        "SELECT g.version, l.settings, l.graph_id IS NOT NULL AND NOT l.is_archived AS in_library "
+        "FROM graph_versions g "
+        "LEFT JOIN library_agents l ON l.user_id = $2 AND l.graph_id = $1 AND NOT l.is_deleted "
+        "WHERE g.id = $1 AND g.user_id = $2 AND ($3::int IS NULL OR g.version = $3) "
         "ORDER BY g.is_active DESC, g.version DESC LIMIT 1",
         graph_id,
         user_id,
         version,
     )
-    return (row["version"], row["in_library"]) if row else None
+    return Access(row["version"], row["in_library"], _settings(row["settings"])) if row else None
 
 
 async def settings(user_id: str, graph_id: str, *, for_update: bool = False) -> GraphSettings | None:
@@ -230,8 +239,12 @@ async def settings(user_id: str, graph_id: str, *, for_update: bool = False) -> 
         user_id,
         graph_id,
     )
+    return None if stored is None else _settings(stored)
+
+
+def _settings(stored: str | None) -> GraphSettings:
     if stored is None:
-        return None
+        return GraphSettings()
     try:
         known = _decode_settings(stored)
     except msgspec.DecodeError:

@@ -200,11 +200,6 @@ async def delete(user: User, graph_id: str) -> DeleteGraphResponse:
     return DeleteGraphResponse(version_counts=await queries.delete(user.id, graph_id) if is_id(graph_id) else 0)
 
 
-async def settings(user_id: str, graph_id: str) -> GraphSettings:
-    """How runs of this graph behave for this user. The defaults where the graph is not in the user's library."""
-    return await queries.settings(user_id, graph_id) or GraphSettings()
-
-
 async def change_settings(user: User, graph_id: str, changes: GraphSettingsPatch) -> GraphSettings:
     defaults = GraphSettings()
     async with unit_of_work():
@@ -268,18 +263,17 @@ async def plan(graph_id: str, version: int) -> Plan:
     return (await _runnable(await load(graph_id, version))).plan
 
 
-async def runnable(user_id: str, graph_id: str, version: int | None = None) -> GraphVersion:
-    """The version that a run of this user would use: the one asked for, else the active one.
+async def runnable(user_id: str, graph_id: str, version: int | None = None) -> tuple[GraphVersion, GraphSettings]:
+    """The version that a run of this user would use, the one asked for, else the active one; and how such runs behave.
 
     A graph that is unknown and one that is somebody else's get the same answer.
     """
     found = await queries.access(user_id, graph_id, version) if _could_exist(graph_id, version) else None
     if found is None:
         raise GraphNotFound(graph_id, version)
-    chosen, in_library = found
-    if not in_library:
+    if not found.in_library:
         raise GraphNotInLibrary(f"Graph #{graph_id} is not in your library")
-    return await load(graph_id, chosen)
+    return await load(graph_id, found.version), found.settings
 
 
 async def runnable_within(user_id: str, graph_id: str, version: int) -> GraphVersion:

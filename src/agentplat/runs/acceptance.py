@@ -84,7 +84,6 @@ async def announce(row: RunRow) -> None:
     accepted = RunRecord(user_id=row.user_id, graph_id=row.graph_id, run_id=row.id, seq=0, body=b"[]")
     try:
         async with asyncio.timeout(ANNOUNCE_SECONDS):
-            await events.publish([accepted])
-            await control.offer(row.id)
+            await events.publish([accepted], control.add_ring)
     except Exception as error:
-        _log.warning("run_not_enqueued", run_id=row.id, reason=str(error))
+        _log.warning("run_not_announced", run_id=row.id, reason=str(error))

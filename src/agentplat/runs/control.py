@@ -1,9 +1,14 @@
-"""Messages to workers: begin a run, go on with a run, stop a run.
+"""Messages to workers: some run waits for its turn, go on with a run, stop a run.
 
 Only shortcuts: what they say is on record, and noticed by the next sweep or heartbeat where Redis lost them.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from redis.asyncio.client import Pipeline
+from redis.exceptions import RedisError
 
 from agentplat.infra.queue import queue
 from agentplat.infra.redis import connect, redis
@@ -13,27 +18,43 @@ from agentplat.runs.letters import Addressed
 
 _log = get_logger(__name__)
 
-# The names of the queue jobs that have a worker begin the run whose turn it is, and go on with a certain one.
-BEGIN = "runs.begin"
+# The name of the queue job that has a worker go on with a certain run.
 RESUME = "runs.resume"
 # The name of the queue job that has a process execute an isolated node.
 NODE = "nodes.execute"
 # A job that was not heard of for this long is given to another worker.
 JOB_HEARTBEAT_SECONDS = 30
+# How many rings are kept that nobody answers, because all workers are full or away.
+MAX_RINGS = 1000
+# A Redis that hangs must not hold up a worker that looks for runs itself.
+RING_SECONDS = 1.0
+# How long one answer waits. Only how often an idle worker asks again depends on it.
+ANSWER_SECONDS = 5.0
 
 
-async def offer(run_id: str) -> None:
-    """Tell the workers that a run waits for its turn, or that one does not hold up others any more. Doing so twice does
-    no harm."""
-    await _enqueue(BEGIN, f"begin-{run_id}")
+def add_ring(pipe: Pipeline, rings: int = 1) -> None:
+    """Have workers look whose turn it is, with what else `pipe` sends. Ringing too often does no harm."""
+    # Queued, not sent: a pipeline's calls return the pipeline itself.
+    pipe.rpush(_bell(), *["1"] * rings)  # type: ignore[unused-awaitable]
+    pipe.ltrim(_bell(), -MAX_RINGS, -1)  # type: ignore[unused-awaitable]
 
 
-async def offer_place(run_id: str) -> None:
-    """Have the place of a run that nobody drove any more given to the next. The sweep does so where Redis is away."""
+async def ring(rings: int = 1) -> None:
+    """Have workers look whose turn it is. Their sweeps do so anyway where Redis is away."""
+    pipe = redis().pipeline(transaction=False)
+    add_ring(pipe, min(rings, MAX_RINGS))
     try:
-        await offer(run_id)
-    except Exception as error:
-        _log.warning("place_not_offered", run_id=run_id, reason=str(error))
+        async with asyncio.timeout(RING_SECONDS):
+            await pipe.execute()
+    except (RedisError, OSError) as error:  # a TimeoutError is an OSError
+        _log.warning("bell_not_rung", rings=rings, reason=str(error))
+
+
+async def answer(most: int) -> int:
+    """The number of rings since the last answer, at most `most`. Of several workers that wait for one, one gets it.
+    Zero when there was none for a while."""
+    rings: Any = await redis().blmpop(ANSWER_SECONDS, 1, _bell(), direction="LEFT", count=most)
+    return 0 if rings is None else len(rings[1])
 
 
 async def resume(run_id: str) -> None:
@@ -96,3 +117,7 @@ async def hear() -> AsyncIterator[tuple[str, str]]:
 
 def _channel() -> str:
     return f"{get_settings().redis_prefix}:control"
+
+
+def _bell() -> str:
+    return f"{get_settings().redis_prefix}:bell"

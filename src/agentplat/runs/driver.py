@@ -4,13 +4,12 @@ Who may run what is decided by one statement (in `turns`), so it does not matter
 queue job, by the sweep of several workers at once, or twice by a queue that delivers twice. A first run and a
 recovery take the same path: claim, replay the journal (empty for a new run), go on.
 
-A run that was accepted comes with a ticket, a queue job, which says that there is something to do and not what: the
-worker takes the run whose turn it is. One that finds no run that may begin is thrown away; the run that it came for
+A run that was accepted comes with a ring of the workers' bell, which says that there is something to do and not what:
+a worker with room looks whose turn it is. One that finds no run that may begin forgets of it; the run that it came for
 waits in the database, and whoever has let go of a run looks there for the next.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import msgspec
@@ -38,6 +37,8 @@ SWEEP_SECONDS = 0.5
 # Mailboxes are looked through in slices of so many, for those that outlived their runs.
 MAILBOX_SECONDS = 5.0
 MAILBOXES = 1000
+# How many runs one statement may take. Powers of two are asked for, so that there are few statements to plan.
+MOST_AT_ONCE = 8
 # How long running blocks may finish when the worker is told to end.
 GRACE_SECONDS = 2.0
 
@@ -46,7 +47,7 @@ _log = get_logger(__name__)
 
 
 class Driver:
-    """Use as `async with Driver(settings) as driver`. `take_turn` begins a run, `accept` takes a certain one."""
+    """Use as `async with Driver(settings) as driver`. `take_turns` begins runs, `accept` takes a certain one."""
 
     def __init__(self, settings: Settings) -> None:
         self.owner = new_id()
@@ -62,7 +63,8 @@ class Driver:
         self._looked_at = ""  # the last mailbox of the last slice
         self._served = ""  # the user whose run was taken last
         self._choosing = asyncio.Lock()  # of many who choose at once, all would choose the same run
-        self._let_go_of_one = asyncio.Event()
+        self._wanted = 0  # so many runs may be waiting for their turn
+        self._called = asyncio.Event()
 
     async def __aenter__(self) -> "Driver":
         await self._make_partitions()
@@ -71,7 +73,7 @@ class Driver:
         self._upkeep = [
             asyncio.create_task(every(beat, self._renew), name="renew-leases"),
             asyncio.create_task(every(min(beat, SWEEP_SECONDS), self._sweep), name="sweep"),
-            asyncio.create_task(every(0, self._follow_up), name="follow-up"),
+            asyncio.create_task(every(0, self._look), name="look"),
             asyncio.create_task(every(min(beat, SWEEP_SECONDS), self._settle), name="settle-nodes"),
             asyncio.create_task(every(3600, self._make_partitions), name="partitions"),
             asyncio.create_task(every(MAILBOX_SECONDS, self._close_mailboxes), name="mailboxes"),
@@ -94,46 +96,77 @@ class Driver:
             await queries.release(left, self.owner)
             _log.info("runs_released", runs=len(left))
 
-    async def take_turn(self) -> bool:
-        """Host the run whose turn it is. Waits while this worker is full. False if there is none that may begin."""
-        return await self._take(self._claim_next)
+    def look(self, runs: int = 1) -> None:
+        """Have up to that many runs begun whose turn it is. Returns at once."""
+        self._wanted += runs
+        self._called.set()
+
+    async def room(self) -> int:
+        """How many more runs this worker can host, once it can host any."""
+        async with self._slots:
+            return max(1, self._capacity - len(self._tasks))
+
+    async def take_turns(self, most: int) -> int:
+        """Host runs whose turn it is while there is room, at most that many. Returns how many."""
+        taken, more = 0, True
+        while more and taken < most and (slots := await self._reserve(most - taken)):
+            try:
+                async with self._choosing:
+                    turn = await turns.claim_next(self._served, self._places, self.owner, self._lease, now(), slots)
+                    self._served = turn.served
+            except BaseException:
+                self._free(slots)
+                raise
+            self._free(slots - len(turn.rows))
+            for row in turn.rows:
+                self._begin(row)
+            taken, more = taken + len(turn.rows), turn.more
+        return taken
 
     async def accept(self, run_id: str) -> bool:
         """Host a certain run. Waits while this worker is full. False if it isn't to be had."""
-        return await self._take(lambda: turns.claim(run_id, self.owner, self._lease, now(), self._places))
-
-    async def _claim_next(self) -> RunRow | None:
-        async with self._choosing:
-            row = await turns.claim_next(self._served, self._places, self.owner, self._lease, now())
-            if row is not None:
-                self._served = row.user_id
-            return row
-
-    async def _take(self, claim: Callable[[], Awaitable[RunRow | None]]) -> bool:
         await self._slots.acquire()
         try:
-            row = await claim()
+            row = await turns.claim(run_id, self.owner, self._lease, now(), self._places)
         except BaseException:
-            self._slots.release()
+            self._free(1)
             raise
         if row is None:
-            self._slots.release()
+            self._free(1)
             return False
+        self._begin(row)
+        return True
+
+    async def _reserve(self, most: int) -> int:
+        """Take slots for runs, without waiting for any: none while others wait for them."""
+        slots = 0
+        while slots < min(most, MOST_AT_ONCE) and not self._slots.locked():
+            await self._slots.acquire()
+            slots += 1
+        usual = 1 << slots.bit_length() >> 1
+        self._free(slots - usual)
+        return usual
+
+    def _free(self, slots: int) -> None:
+        for _ in range(slots):
+            self._slots.release()
+
+    def _begin(self, row: RunRow) -> None:
+        """Host a run that was claimed, in a slot that was reserved."""
         run_id, before = row.id, self._tasks.get(row.id)
         if hosted := self._hosted.get(run_id):
             hosted.lose()  # our own lease had run out, as after a pause of this process: its fence is old
         metrics.HOSTED.inc()
         self._tasks[run_id] = task = asyncio.create_task(self._host(row, before), name=f"run {run_id}")
         task.add_done_callback(lambda task: self._let_go(run_id, task))
-        return True
 
     def _let_go(self, run_id: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(run_id) is task:
             del self._tasks[run_id]
             self._hosted.pop(run_id, None)
         metrics.HOSTED.dec()
-        self._slots.release()
-        self._let_go_of_one.set()
+        self._free(1)
+        self.look()
 
     async def _host(self, row: RunRow, before: asyncio.Task[None] | None) -> None:
         if before is not None:
@@ -196,13 +229,13 @@ class Driver:
                 hosted.look_for_mail()
 
     async def _sweep(self) -> None:
-        """Take what nobody looks after: leases that ran out, and runs whose ticket got lost (or Redis with it)."""
+        """Take what nobody looks after: leases that ran out, and runs whose ring got lost (or Redis with it)."""
         if (free := self._capacity - len(self._tasks)) > 0:
             for run_id in await queries.find_stranded(free):
                 if await self.accept(run_id):
                     metrics.RECOVERED.inc()
                     _log.info("run_recovered", run_id=run_id)
-        await self._take_turns()
+            self.look(free)
 
     async def _settle(self) -> None:
         """Tell runs of isolated nodes that nobody executes any more and nobody may execute again."""
@@ -211,15 +244,14 @@ class Driver:
             _log.info("nodes_interrupted", nodes=len(letters))
             await control.call_for_mail(letters, asleep)
 
-    async def _follow_up(self) -> None:
-        """Give the place of each run that was let go of to one that waits for it."""
-        await self._let_go_of_one.wait()
-        self._let_go_of_one.clear()
-        await self._take_turns()
-
-    async def _take_turns(self) -> None:
-        while len(self._tasks) < self._capacity and await self.take_turn():
-            pass
+    async def _look(self) -> None:
+        """Begin what was called for during the last look. What there is no room for is left to other workers."""
+        await self._called.wait()
+        self._called.clear()
+        wanted, self._wanted = self._wanted, 0
+        taken = await self.take_turns(wanted)
+        if taken < wanted and self._slots.locked():
+            await control.ring(wanted - taken)
 
     async def _make_partitions(self) -> None:
         today = now().date()

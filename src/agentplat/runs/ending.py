@@ -88,7 +88,7 @@ async def terminate(run_id: str) -> bool:
     await control.call_for_mail(write.letters, committed.asleep)
     await mail.close_mailbox(row.id)
     if row.place is not None:
-        await control.offer_place(row.id)
+        await control.ring()
     await events.publish(
         [
             RunRecord(

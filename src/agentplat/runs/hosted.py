@@ -90,7 +90,7 @@ class HostedRun:
         self._idle_at = 0  # the number of the next message when there was nothing left to do
         self._idle_until = 0.0
         self._suspending = False
-        self.expects_mail = False
+        self.expects_mail = recorded > 0
         self._lost = False
         self._ending: Status | None = None
 
@@ -322,7 +322,8 @@ class HostedRun:
         metrics.run_ended(self._machine, view.timings(self.row, self._machine), recorded)
         for act in self._orphans:
             await subruns.stop(self.row, act)
-        await mail.close_mailbox(self.row.id)
+        if self.expects_mail:
+            await mail.close_mailbox(self.row.id)
 
     # Mail
 

@@ -1,20 +1,48 @@
-"""Queue jobs of runs and of isolated nodes. A job only wakes a worker: the database says what is true."""
+"""What wakes a worker: the bell, for runs that wait for their turn, and queue jobs, for those that have begun and for
+isolated nodes. All are only shortcuts: the database says what is true."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
-from agentplat.runs.control import BEGIN, JOB_HEARTBEAT_SECONDS, NODE, RESUME
-from agentplat.runs.driver import Driver
+from redis.exceptions import RedisError
+
+from agentplat.infra.telemetry import get_logger
+from agentplat.runs import control
+from agentplat.runs.control import JOB_HEARTBEAT_SECONDS, NODE, RESUME
+from agentplat.runs.driver import MOST_AT_ONCE, Driver
 from agentplat.runs.nodehost import NodeHost
 
-__all__ = ["BEGIN", "NODE", "RESUME", "begin", "execute_node", "resume"]
+__all__ = ["NODE", "RESUME", "answering", "execute_node", "resume"]
+
+RETRY_SECONDS = 0.5
+
+_log = get_logger(__name__)
 
 
-async def begin(ctx: dict[str, Any]) -> None:
-    """Have this process's driver begin the run whose turn it is, which need not be the one that the job came for."""
-    driver: Driver = ctx["driver"]
-    await _beating(ctx, driver.take_turn())
+@asynccontextmanager
+async def answering(driver: Driver) -> AsyncIterator[None]:
+    """Have the driver answer the workers' bell while the block runs."""
+    task = asyncio.create_task(_answer(driver), name="answer")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await control.ring()  # one that was just answered may have been lost with the answer
+
+
+async def _answer(driver: Driver) -> None:
+    """A worker that is full answers nothing, so a ring reaches one that has room, however many there are."""
+    while True:
+        room = await driver.room()
+        try:
+            if rings := await control.answer(min(room, MOST_AT_ONCE)):
+                driver.look(rings)
+        except (RedisError, OSError) as error:
+            _log.warning("bell_not_heard", reason=str(error))
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def resume(ctx: dict[str, Any], *, run_id: str) -> None:

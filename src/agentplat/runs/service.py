@@ -111,8 +111,7 @@ async def _prepared(user_id: str, graph_id: str, version: int, body: ExecuteBody
         raise DeadlineInvalid.above(allowed, body.deadline_seconds)
     if await credits.balance(user_id) <= 0:
         raise InsufficientBalance
-    graph = await graphs.runnable(user_id, graph_id, version)
-    settings = await graphs.settings(user_id, graph_id)
+    graph, settings = await graphs.runnable(user_id, graph_id, version)
     request = RunRequest(
         inputs=body.inputs,
         credential_inputs=body.credentials_inputs,

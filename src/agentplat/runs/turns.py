@@ -11,12 +11,15 @@
   the longest waiting one whose lane has a free place. So nobody waits for more than one run of each other user, however
   many those have waiting.
 
+Several runs that are taken at once are those that would have been taken one by one, in that order.
+
 Both ways round are skip scans of the index `runs_waiting`: they look at users and lanes, never at the runs behind them.
 """
 
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cache
+from typing import NamedTuple
 
 import asyncpg
 
@@ -30,16 +33,14 @@ MOST_COUNTED = 100_000
 _LANE = "(CASE WHEN r.parent_id IS NULL THEN r.graph_id ELSE '' END)"
 
 
-def _free_place(user: str, graph: str, places: str) -> str:
-    """Any free place, as a query. Chosen at random, so that two who choose at once seldom choose the same."""
+def _free_places(user: str, graph: str, places: str) -> str:
+    """The free places of a lane, as a query."""
     return f"""
-        SELECT n FROM (
             SELECT generate_series(1, {places}::int)
             EXCEPT
             SELECT taken.place FROM runs taken
             WHERE taken.user_id = {user} AND taken.graph_id = {graph} AND taken.status = 'RUNNING'
                 AND taken.place IS NOT NULL
-        ) AS free (n) ORDER BY random() LIMIT 1
     """
 
 
@@ -50,7 +51,10 @@ _NEEDS_PLACE = (
 )
 _CLAIM = f"""
     WITH free AS (
-        SELECT r.id AS run_id, ({_free_place("r.user_id", "r.graph_id", "$5")}) AS free_place
+        SELECT r.id AS run_id, (
+            -- Any, chosen at random, so that two who choose at once seldom choose the same.
+            SELECT n FROM ({_free_places("r.user_id", "r.graph_id", "$5")}) AS free (n) ORDER BY random() LIMIT 1
+        ) AS free_place
         FROM runs r WHERE r.id = $1
     )
     UPDATE runs r
@@ -101,41 +105,61 @@ _LANES = f"""
 
 
 @cache
-def claim_next_sql(places: int) -> str:
-    """The statement that takes the run whose turn it is, for a worker that last served user $1.
+def claim_next_sql(places: int, most: int) -> str:
+    """The statement that takes the runs whose turn it is, for a worker that last served user $1.
 
-    `turn` is that run's user; the rest is NULL where somebody else is just taking it. The number of places is not a
-    parameter, because not knowing it Postgres would plan the statement anew each time, which takes longer than to
-    execute it.
+    Each of its rows is a run that was chosen, in turn; what is behind `turn`, its user, is NULL where somebody else is
+    just taking runs of that lane. The numbers are no parameters, because not knowing them Postgres would plan the
+    statement anew each time, which takes longer than to execute it.
+
+    Who takes several runs takes several places, and two who did so at once in one lane would wait for each other. So
+    whoever can't lock the first run of a lane takes nothing of it.
     """
     return f"""
-    WITH RECURSIVE {_TURNS}, chosen AS (
-        SELECT t.user_id, lane.lane, lane.place
+    WITH RECURSIVE {_TURNS}, served AS (
+        SELECT t.number, t.user_id, theirs.*
         FROM turns t CROSS JOIN LATERAL (
-            WITH RECURSIVE {_LANES}
-            SELECT l.lane, place.n AS place
-            FROM lanes l LEFT JOIN LATERAL ({_free_place("t.user_id", "l.lane", str(places))}) place ON l.lane <> ''
-            WHERE l.lane = '' OR place.n IS NOT NULL
-            ORDER BY l.lane <> '', l.created_at LIMIT 1
-        ) lane
+            SELECT array_agg(id) AS ids, array_agg(lane) AS lanes, array_agg(nth) AS nths, array_agg(n) AS places
+            FROM (
+                WITH RECURSIVE {_LANES}
+                SELECT run.id, l.lane, run.nth, place.n
+                FROM lanes l CROSS JOIN LATERAL (
+                    SELECT r.id, r.created_at, row_number() OVER (ORDER BY r.created_at, r.id) AS nth FROM runs r
+                    WHERE r.status = 'QUEUED' AND r.user_id = t.user_id AND {_LANE} = l.lane
+                    ORDER BY r.created_at, r.id LIMIT {most}
+                ) run LEFT JOIN LATERAL (
+                    SELECT n, row_number() OVER () AS nth
+                    FROM ({_free_places("t.user_id", "l.lane", str(places))}) AS free (n)
+                    WHERE l.lane <> '' LIMIT {most}
+                ) place ON place.nth = run.nth
+                WHERE l.lane = '' OR place.n IS NOT NULL
+                ORDER BY l.lane <> '', run.created_at, run.id LIMIT {most}
+            ) first
+            HAVING count(*) > 0
+        ) theirs
         WHERE t.number > 0
-        LIMIT 1
-    ), next_in_turn AS (
-        SELECT c.user_id, run.id AS run_id, c.place
-        FROM chosen c LEFT JOIN LATERAL (
-            SELECT r.id FROM runs r
-            WHERE r.status = 'QUEUED' AND r.user_id = c.user_id AND {_LANE} = c.lane
-            ORDER BY r.created_at, r.id LIMIT 1 FOR UPDATE SKIP LOCKED
-        ) run ON true
+        LIMIT {most}
+    ), chosen AS MATERIALIZED (
+        SELECT s.user_id, s.number, one.*
+        FROM served s CROSS JOIN LATERAL unnest(s.ids, s.lanes, s.nths, s.places)
+            WITH ORDINALITY AS one (run_id, lane, nth, place, round)
+        ORDER BY one.round, s.number LIMIT {most}
+    ), locked AS MATERIALIZED (
+        -- The status is asked for in a way that keeps Postgres from reading all of `runs_waiting` for these ids.
+        SELECT r.id FROM runs r WHERE r.id = ANY(ARRAY(SELECT run_id FROM chosen)) AND r.status || '' = 'QUEUED'
+        FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE runs r
         SET status = 'RUNNING', started_at = COALESCE(started_at, $4), fence = fence + 1,
-            lease_owner = $2, lease_until = now() + $3, place = next_in_turn.place
-        FROM next_in_turn WHERE r.id = next_in_turn.run_id
+            lease_owner = $2, lease_until = now() + $3, place = c.place
+        FROM chosen c
+        WHERE r.id = ANY(ARRAY(SELECT id FROM locked)) AND r.id = c.run_id AND (c.user_id, c.lane) IN (
+            SELECT head.user_id, head.lane FROM chosen head JOIN locked ON locked.id = head.run_id WHERE head.nth = 1)
         RETURNING r.*
     )
-    SELECT next_in_turn.user_id AS turn, {", ".join(f"claimed.{name}" for name in COLUMNS.split(", "))}
-    FROM next_in_turn LEFT JOIN claimed ON true
+    SELECT c.user_id AS turn, {", ".join(f"claimed.{name}" for name in COLUMNS.split(", "))}
+    FROM chosen c LEFT JOIN claimed ON claimed.id = c.run_id
+    ORDER BY c.round, c.number
     """
 
 
@@ -150,17 +174,27 @@ async def claim(run_id: str, owner: str, lease: timedelta, now: datetime, places
             return None if found is None else RunRow(**found)
 
 
-async def claim_next(served: str, places: int, owner: str, lease: timedelta, now: datetime) -> RunRow | None:
-    """Take the run whose turn it is after a run of user `served`. None if no run waits that may begin."""
+class Turns(NamedTuple):
+    """Runs that were claimed in their turns, the user whose turn was the last, and whether more may be waiting."""
+
+    rows: list[RunRow]
+    served: str
+    more: bool
+
+
+async def claim_next(served: str, places: int, owner: str, lease: timedelta, now: datetime, most: int = 1) -> Turns:
+    """Take up to `most` runs whose turn it is after a run of user `served`, in one statement."""
     while True:
         with suppress(asyncpg.UniqueViolationError):
-            found = await db().fetchrow(claim_next_sql(places), served, owner, lease, now)
-            if found is None:
-                return None
-            members = dict(found)
-            served = members.pop("turn")
-            if members["id"] is not None:  # else somebody else has just taken it
-                return RunRow(**members)
+            found = await db().fetch(claim_next_sql(places, most), served, owner, lease, now)
+            rows = []
+            for one in found:
+                members = dict(one)
+                served = members.pop("turn")
+                if members["id"] is not None:  # else somebody else is just taking it
+                    rows.append(RunRow(**members))
+            if rows or not found:
+                return Turns(rows, served, len(found) == most or len(rows) < len(found))
 
 
 async def load() -> tuple[int, int]:

@@ -47,8 +47,8 @@ async def run_worker(settings: Settings, queues: Collection[str] = QUEUES) -> No
         consumers: list[_Consumer] = []
         if "runs" in queues:
             driver = await stack.enter_async_context(Driver(settings))
-            functions = [(jobs.BEGIN, jobs.begin), (jobs.RESUME, jobs.resume)]
-            consumers.append(_consumer("runs", functions, CONCURRENCY, driver=driver))
+            await stack.enter_async_context(jobs.answering(driver))
+            consumers.append(_consumer("runs", [(jobs.RESUME, jobs.resume)], CONCURRENCY, driver=driver))
         if "nodes" in queues:
             host = await stack.enter_async_context(NodeHost(settings))
             consumers.append(_consumer("nodes", [(jobs.NODE, jobs.execute_node)], host.size, node_host=host))
