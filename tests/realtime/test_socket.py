@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from uuid import uuid4
 
@@ -16,12 +16,6 @@ from tests.support.client import FINAL, User
 from tests.support.drawing import SLOW, SPILL, STEP, STORE, draw
 
 SLOW_RUN = draw({"s": (SLOW, {"v": 1, "delay": 0.3}), "b": (STORE, {})}, "s.out -> b.input")
-
-
-@pytest.fixture
-async def user(base_url: str, make_token: Callable[..., str]) -> AsyncIterator[User]:
-    async with User(base_url, make_token("watcher")) as one:
-        yield one
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -68,20 +69,29 @@ class User:
 
 
 class Socket:
-    """An event socket."""
+    """An event socket. `frames` are the numbers of messages that its frames had."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
+        self.frames: list[int] = []
+        self._messages: deque[dict[str, Any]] = deque()
 
     async def ask(self, method: str, data: Any = None) -> dict[str, Any]:
         """Send a request; the next message, which is its answer where no events come in between."""
-        await self.connection.send(json.dumps({"method": method, "data": data}))
+        await self.tell(method, data)
         return await self.next()
 
     async def next(self, seconds: float = 10) -> dict[str, Any]:
-        async with asyncio.timeout(seconds):
-            message: dict[str, Any] = json.loads(await self.connection.recv())
-            return message
+        if not self._messages:
+            async with asyncio.timeout(seconds):
+                frame = json.loads(await self.connection.recv())
+            several = frame if isinstance(frame, list) else [frame]
+            self.frames.append(len(several))
+            self._messages.extend(several)
+        return self._messages.popleft()
+
+    async def tell(self, method: str, data: Any = None) -> None:
+        await self.connection.send(json.dumps({"method": method, "data": data}))
 
     async def until_final(self) -> list[dict[str, Any]]:
         """All events up to the run's last one."""

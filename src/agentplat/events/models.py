@@ -1,4 +1,4 @@
-"""What travels over the event bus: journal rows as committed, addressed to their user and graph."""
+"""What travels over the event bus: journal rows as committed, and what is pushed to a user, addressed to their user."""
 
 from msgspec import Struct
 
@@ -9,14 +9,22 @@ WITHOUT_MESSAGES = -1
 class RunRecord(Struct, frozen=True, kw_only=True):
     """One committed journal row of one run. `seq` is the number of its first message, from 1.
 
-    A record without messages (`seq` 0) announces that the run was accepted. `final` says that nothing follows.
-    A row with `handles` is not whole: values that are too big for a stream stand elsewhere, where the runs find them.
+    A record without messages (`seq` 0) announces that the run was accepted. `final` says that nothing follows. `body`
+    is None where it was too large for the bus, or values were cut out of it: the journal has it. `published` is when
+    the bus took the record, in seconds since the epoch; only records that were read have it.
     """
 
     user_id: str
     graph_id: str
     run_id: str
     seq: int
-    body: bytes
-    handles: bytes | None = None
+    body: bytes | None
     final: bool = False
+    published: float | None = None
+
+
+class Notification(Struct, frozen=True, kw_only=True):
+    """Something to show a user at once. `payload` is a JSON object. It is in no journal: who misses it missed it."""
+
+    user_id: str
+    payload: bytes

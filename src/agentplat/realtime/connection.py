@@ -1,87 +1,165 @@
-"""One socket: what its client asks for, and the frames that wait for it."""
+"""One socket: what its client asks for, and what it is sent."""
 
 import asyncio
-from collections import deque
+from time import monotonic
 from typing import Any
 
 import msgspec
 from litestar.connection import WebSocket
 from litestar.exceptions import WebSocketDisconnect
+from msgspec import Raw
 
+from agentplat.infra.errors import AppError
+from agentplat.realtime import metrics
+from agentplat.realtime.frames import Chunk, Text
 from agentplat.realtime.hub import Hub
 from agentplat.realtime.models import (
+    MAX_RESUMED,
+    ChannelKey,
     ClientMessage,
     GraphTarget,
     Method,
     Pong,
     RunTarget,
     ServerMessage,
-    graph_channel,
-    run_channel,
+    UnsubscribeTarget,
+    UserTarget,
 )
+from agentplat.realtime.outbox import Outbox, observe
+from agentplat.realtime.session import Session
+from agentplat.realtime.subscription import Subscription
 
-# What a client may lag behind. Beyond it the socket is closed, never silently thinned out: a client that reconnects
-# and reads the run knows where it stands, one that misses events doesn't.
-MAX_FRAMES = 50_000
-MAX_BYTES = 32 * 1024 * 1024
-# "Try again later", RFC 6455's registry.
-TOO_SLOW = 1013
 MAX_SUBSCRIPTIONS = 1000
+MAX_FRAME = 1024 * 1024
+# A client that sends more than so many messages in each of so many seconds is not one of ours.
+MAX_MESSAGES_PER_SECOND = 100
+PATIENT_SECONDS = 10
+# Runs of which a client may have been told that it missed events, and not have read that yet.
+MAX_GAPS = 1000
+
+# RFC 6455: policy violated, message too big; its registry: try again later.
+FLOODED = 1008
+TOO_BIG = 1009
+TOO_SLOW = 1013
 
 _decode = msgspec.json.Decoder(ClientMessage).decode
 _encode = msgspec.json.Encoder().encode
+_SUBSCRIBING: dict[str, Method] = {
+    "run": "subscribe_graph_execution",
+    "graph": "subscribe_graph_executions",
+    "user": "subscribe_user",
+}
+
+
+class _Closing(Exception):
+    def __init__(self, code: int, reason: str) -> None:
+        self.code, self.reason = code, reason
 
 
 class Connection:
-    """Serves one accepted socket until it closes. `offer` may be called at any time and never blocks."""
+    """Serves one accepted socket until it closes. What the hub calls never waits."""
 
     def __init__(self, socket: WebSocket[Any, Any, Any], hub: Hub, user_id: str) -> None:
         self._socket = socket
         self._hub = hub
         self._user_id = user_id
-        self._frames: deque[str] = deque()
-        self._bytes = 0
-        self._wake = asyncio.Event()
-        self._overrun = False
-        self._channels: set[str] = set()
-
-    def offer(self, frame: str) -> None:
-        if self._overrun:
-            return
-        self._frames.append(frame)
-        self._bytes += len(frame)
-        if len(self._frames) > MAX_FRAMES or self._bytes > MAX_BYTES:
-            self._overrun = True
-            self._frames.clear()
-        self._wake.set()
+        self._session = Session(hub, self, user_id)
+        self._outbox = Outbox()
+        self._batching = False
+        self._closing: _Closing | None = None
+        self._gaps = 0  # not sent yet
+        self._second, self._in_second, self._busy_seconds = 0, 0, 0
 
     async def serve(self) -> None:
+        metrics.SOCKETS.inc()
+        self._hub.enter(self, self._user_id)
         sender = asyncio.create_task(self._send())
         receiver = asyncio.create_task(self._receive())
         try:
             await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._hub.drop(self, self._channels)
+            self._hub.leave(self, self._user_id)
             sender.cancel()
             receiver.cancel()
+            await self._session.close()
             await asyncio.gather(sender, receiver, return_exceptions=True)
+            metrics.SOCKETS.dec()
         # Not by the sender: granian never gets done with a close while somebody still waits to receive.
-        if self._overrun:
-            await self._socket.close(TOO_SLOW, "too slow")
+        if self._closing is not None:
+            await self._socket.close(self._closing.code, self._closing.reason)
+
+    # What the hub and the session tell
+
+    def offer(self, chunk: Chunk, numbered: bool) -> bool:
+        count = len(chunk.events)
+        if self._closing is not None:
+            return True
+        if not self._outbox.fits(count, chunk.size):
+            metrics.DROPPED.inc(count)
+            return False
+        texts = [chunk.joined(numbered)] if self._batching else chunk.texts(numbered)
+        self._outbox.add(texts, count, chunk.size)
+        return True
+
+    def gap(self, subscription: Subscription, chunk: Chunk) -> None:
+        self._gaps += 1
+        if not subscription.numbered or self._gaps > MAX_GAPS:
+            self._close(TOO_SLOW, "too slow")
+            return
+        metrics.GAPS.inc()
+        data = {"graph_exec_id": chunk.run_id, "last_event": chunk.before}
+        message = ServerMessage(method="gap", success=True, channel=str(chunk.key), data=data, seq=chunk.before)
+        self._put(message, bounded=False)
+
+    def notify(self, payload: str) -> None:
+        self._put(ServerMessage(method="notification", data=Raw(payload.encode())))
+
+    async def room(self) -> None:
+        await self._outbox.room()
+
+    def acknowledge(self, key: ChannelKey, number: int | None) -> None:
+        self._confirm(_SUBSCRIBING[key.kind], key, {"seq": number})
+
+    def snapshot(self, key: ChannelKey, number: int | None, data: bytes) -> None:
+        message = ServerMessage(method="snapshot", data=Raw(data), success=True, channel=str(key), seq=number)
+        self._put(message, bounded=False)
+
+    def fail(self, error: AppError) -> None:
+        self._refuse(error.message)
+
+    # Sending
+
+    def _put(self, message: ServerMessage | Pong, bounded: bool = True) -> None:
+        if self._closing is not None:
+            return
+        encoded = _encode(message)
+        if bounded and not self._outbox.fits(1, len(encoded)):
+            self._close(TOO_SLOW, "too slow")
+            return
+        self._outbox.add([Text(encoded.decode(), 1, len(encoded))], 1, len(encoded))
+
+    def _close(self, code: int, reason: str) -> None:
+        self._closing = self._closing or _Closing(code, reason)
+        self._outbox.wake()
 
     async def _send(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._frames:
-                frame = self._frames.popleft()
-                self._bytes -= len(frame)
-                await self._socket.send({"type": "websocket.send", "text": frame, "bytes": None})
-            if self._overrun:
-                return
+        outbox, send = self._outbox, self._socket.send
+        while self._closing is None:
+            await outbox.wait()
+            sent, published = 0, None
+            while outbox and self._closing is None:
+                frame = outbox.take(self._batching)
+                await send({"type": "websocket.send", "text": frame.text, "bytes": None})
+                if frame.published is not None:
+                    sent, published = sent + frame.count, frame.published
+            self._gaps = 0
+            metrics.DELIVERED.inc(sent)
+            observe(published)
+
+    # Receiving
 
     async def _receive(self) -> None:
-        while True:
+        while self._closing is None:
             try:
                 event = await self._socket.receive()
             except WebSocketDisconnect:
@@ -89,46 +167,91 @@ class Connection:
             if event["type"] == "websocket.disconnect":
                 return
             if event["type"] == "websocket.receive":
-                self._answer(event.get("text"))
+                await self._answer(event.get("text"), event.get("bytes"))
 
-    def _answer(self, text: str | None) -> None:
+    async def _answer(self, text: str | None, binary: bytes | None) -> None:
+        if len(binary or text or "") > MAX_FRAME or (text and not text.isascii() and _bytes_of(text) > MAX_FRAME):
+            self._close(TOO_BIG, "message too big")
+            return
+        if self._is_flood():
+            self._close(FLOODED, "too many messages")
+            return
         try:
             message = _decode(text or "")
-        except (msgspec.DecodeError, UnicodeEncodeError):
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
             self._refuse("Message format invalid")
             return
         if message.method == "heartbeat":
-            self.offer(_encode(Pong()).decode())
-        elif message.method in ("subscribe_graph_execution", "subscribe_graph_executions", "unsubscribe"):
-            self._change_subscription(message)
+            self._put(Pong())
+        elif message.method in ("unsubscribe", *_SUBSCRIBING.values()):
+            await self._change_subscription(message)
         elif message.method != "error":  # an error of the client's is its own affair
             self._refuse(f"Message type '{message.method}' is not handled by the server")
 
-    def _change_subscription(self, message: ClientMessage) -> None:
-        if not message.data:
+    async def _change_subscription(self, message: ClientMessage) -> None:
+        if not message.data and message.method != "subscribe_user":
             self._refuse("Subscription data missing")
             return
         try:
-            if message.method == "subscribe_graph_executions":
-                channel = graph_channel(self._user_id, msgspec.convert(message.data, GraphTarget).graph_id)
+            if message.method == "unsubscribe":
+                self._unsubscribe(msgspec.convert(message.data, UnsubscribeTarget))
+            elif message.method == "subscribe_graph_execution":
+                run = msgspec.convert(message.data, RunTarget)
+                await self._subscribe(ChannelKey(self._user_id, "run", run.graph_exec_id), run)
+            elif message.method == "subscribe_graph_executions":
+                graph = msgspec.convert(message.data, GraphTarget)
+                await self._subscribe(ChannelKey(self._user_id, "graph", graph.graph_id), graph)
             else:
-                channel = run_channel(self._user_id, msgspec.convert(message.data, RunTarget).graph_exec_id)
+                user = msgspec.convert({} if message.data is None else message.data, UserTarget)
+                await self._subscribe(ChannelKey(self._user_id, "user", ""), user)
         except msgspec.ValidationError as error:
             self._refuse(f"Message data invalid: {error}")
-            return
-        if message.method == "unsubscribe":
-            was_there = self._hub.unsubscribe(self, channel)
-            self._channels.discard(channel)
-            self._acknowledge(message.method, channel if was_there else None)
-        elif len(self._channels) >= MAX_SUBSCRIPTIONS and channel not in self._channels:
-            self._refuse(f"More than {MAX_SUBSCRIPTIONS} subscriptions on one socket")
-        else:
-            self._hub.subscribe(self, channel)
-            self._channels.add(channel)
-            self._acknowledge(message.method, channel)
+        except AppError as error:
+            self._refuse(error.message)
 
-    def _acknowledge(self, method: Method, channel: str | None) -> None:
-        self.offer(_encode(ServerMessage(method=method, success=True, channel=channel)).decode())
+    async def _subscribe(self, key: ChannelKey, target: RunTarget | GraphTarget | UserTarget) -> None:
+        if len(self._session) >= MAX_SUBSCRIPTIONS and key not in self._session:
+            self._refuse(f"More than {MAX_SUBSCRIPTIONS} subscriptions on one socket")
+        elif not target.opted_in:
+            await self._session.subscribe(key)
+            self._confirm(_SUBSCRIBING[key.kind], key, None)
+        else:
+            # Of the socket from now on: who asked for it can read it, whatever becomes of the subscription.
+            self._batching = self._batching or target.batch
+            if isinstance(target, RunTarget):
+                await self._session.subscribe_run(key, target)
+            else:
+                if len(target.last_event or ()) > MAX_RESUMED:
+                    raise msgspec.ValidationError(f"More than {MAX_RESUMED} runs - at `$.last_event`")
+                await self._session.subscribe_runs(key, target)
+
+    def _unsubscribe(self, target: UnsubscribeTarget) -> None:
+        named = [
+            ChannelKey(self._user_id, kind, given)
+            for kind, given in (("run", target.graph_exec_id), ("graph", target.graph_id), ("user", target.user and ""))
+            if given is not None
+        ]
+        if len(named) != 1:
+            raise msgspec.ValidationError("Expected one of `graph_exec_id`, `graph_id` and `user`")
+        (key,) = named
+        self._confirm("unsubscribe", key if self._session.unsubscribe(key) else None, None)
+
+    def _is_flood(self) -> bool:
+        second = int(monotonic())
+        if second != self._second:
+            busy = second == self._second + 1 and self._in_second > MAX_MESSAGES_PER_SECOND
+            self._busy_seconds = self._busy_seconds + 1 if busy else 0
+            self._second, self._in_second = second, 0
+        self._in_second += 1
+        return self._busy_seconds >= PATIENT_SECONDS
+
+    def _confirm(self, method: Method, key: ChannelKey | None, data: Any) -> None:
+        channel = None if key is None else str(key)
+        self._put(ServerMessage(method=method, success=True, channel=channel, data=data))
 
     def _refuse(self, reason: str) -> None:
-        self.offer(_encode(ServerMessage(method="error", success=False, error=reason)).decode())
+        self._put(ServerMessage(method="error", success=False, error=reason))
+
+
+def _bytes_of(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))

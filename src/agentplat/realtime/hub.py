@@ -1,123 +1,344 @@
-"""One hub per process: tails the event streams, and hands what somebody watches to the sockets.
+"""One hub per process: follows the event streams, and hands what somebody watches to the clients.
 
-Two Redis connections whatever the number of sockets. Nothing is folded or encoded for runs that nobody watches; what is
-watched is encoded once per channel. Sockets are never waited for: each has a queue of its own.
+Two Redis connections whatever the number of clients. Nothing is folded or encoded for runs that nobody watches; what is
+watched is encoded once. Clients are never waited for: each has a queue of its own.
+
+The stream is only the fast way. A record that it loses is found by the number of the next one; by looking at the
+database when the stream was interrupted; and, as the last record of a run has no next one, by looking at the runs that
+are quiet every few seconds, one statement for all of them.
 """
 
 import asyncio
-from collections.abc import Iterable
-from contextlib import suppress
-from typing import Protocol
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
 
 from agentplat.events import service as events
-from agentplat.events.models import WITHOUT_MESSAGES, RunRecord
+from agentplat.events.models import Notification, RunRecord
+from agentplat.infra.clock import now
+from agentplat.infra.ids import is_id
 from agentplat.infra.telemetry import get_logger
-from agentplat.realtime.models import graph_channel, run_channel
-from agentplat.realtime.watch import WatchedRun
+from agentplat.realtime.channels import Channel, Channels, graph_of
+from agentplat.realtime.fold import Keep
+from agentplat.realtime.frames import Event, chunked
+from agentplat.realtime.models import ChannelKey
+from agentplat.realtime.subscription import Sink, Subscription
+from agentplat.realtime.watch import SLICE_SECONDS, WatchedRun
+from agentplat.runs import service as runs
 
 READY_SECONDS = 2.0
+LOOK_SECONDS = 3.0
+# A run may be seen in the database so much later than the time that it says it was accepted at.
+OVERLAP = timedelta(seconds=10)
+RETRY_SECONDS = 0.5
+# Runs that are folded from the journal at once: enough to go on while one of them waits, few enough to leave database
+# connections to others.
+FOLDED_AT_ONCE = 4
 
 _log = get_logger(__name__)
-
-
-class Subscriber(Protocol):
-    """Takes text frames without ever blocking."""
-
-    def offer(self, frame: str) -> None: ...
 
 
 class Hub:
     """Use as `async with Hub() as hub`. All methods belong to the event loop's thread."""
 
     def __init__(self) -> None:
-        self._channels: dict[str, set[Subscriber]] = {}
-        self._watched: dict[str, WatchedRun] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._channels = Channels()
+        self._runs: dict[str, WatchedRun] = {}
+        self._ended: dict[str, datetime] = {}  # runs that were shown to their end, and when
+        self._sinks: dict[str, set[Sink]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._folding = asyncio.Semaphore(FOLDED_AT_ONCE)
+        self._settling: dict[WatchedRun, asyncio.Task[None]] = {}
+        self._interrupted = asyncio.Event()
+        self._looked_at = now()
         self._ready = asyncio.Event()
 
     async def __aenter__(self) -> "Hub":
-        self._task = asyncio.create_task(self._follow(), name="event-hub")
+        _ = self._spawn(self._follow(), "event-hub")
+        _ = self._spawn(self._look_regularly(), "event-hub-look")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def ready(self) -> None:
         """Wait until the streams are being followed: what is published from now on will be seen.
 
-        Not for ever: while Redis is away a socket is still answered, and gets its events when Redis is back.
+        Not for ever: while Redis is away a socket is still answered, and gets its events from the journal.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(READY_SECONDS):
                 await self._ready.wait()
 
-    def subscribe(self, subscriber: Subscriber, channel: str) -> None:
-        self._channels.setdefault(channel, set()).add(subscriber)
+    # Clients
 
-    def unsubscribe(self, subscriber: Subscriber, channel: str) -> bool:
-        """False where nobody was subscribed to that channel here."""
-        subscribers = self._channels.get(channel)
-        if subscribers is None:
-            return False
-        subscribers.discard(subscriber)
-        if not subscribers:
-            del self._channels[channel]
-        return True
+    def enter(self, sink: Sink, user_id: str) -> None:
+        """Have a client get its user's notifications."""
+        self._sinks.setdefault(user_id, set()).add(sink)
 
-    def drop(self, subscriber: Subscriber, channels: Iterable[str]) -> None:
-        """Forget a subscriber that has left."""
-        for channel in channels:
-            self.unsubscribe(subscriber, channel)
+    def leave(self, sink: Sink, user_id: str) -> None:
+        sinks = self._sinks.get(user_id, set())
+        sinks.discard(sink)
+        if not sinks:
+            self._sinks.pop(user_id, None)
+
+    @asynccontextmanager
+    async def opened(self, key: ChannelKey, must: bool) -> AsyncIterator[None]:
+        """The channel followed, for somebody to subscribe to in the block: it is known where its runs stand, so nothing
+        that comes from now on is missed.
+
+        Where that can't be known now, raises the reason if it `must` be; else events begin with the next record.
+        """
+        channel = self._channels.make(key)
+        channel.users += 1
+        try:
+            async with channel.lock:
+                if not channel.located:
+                    try:
+                        await self._locate(channel)
+                    except runs.DATABASE_AWAY as error:
+                        if must:
+                            raise
+                        _log.warning("channel_not_located", reason=str(error))
+            yield
+        finally:
+            channel.users -= 1
+            self._channels.tidy(channel)
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """From now on this gets the channel's events. In the place of one with the same client and channel, if any."""
+        self._channels.add(subscription)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        self._channels.remove(subscription)
+
+    def watched(self, channel: ChannelKey) -> list[WatchedRun]:
+        """The runs of a channel that are not over, as far as they are known."""
+        return [one for one in self._runs.values() if channel in _keys(one.user_id, one.graph_id, one.run_id)]
+
+    def hold(self, run_id: str, user_id: str, graph_id: str, silent_through: int) -> WatchedRun:
+        """Have a run followed, whether or not somebody is subscribed to it, until it is released."""
+        watched = self._runs.get(run_id) or self._watch(run_id, user_id, graph_id, silent_through)
+        watched.holds += 1
+        return watched
+
+    def release(self, watched: WatchedRun) -> None:
+        watched.holds -= 1
+        self._forget_if_unwanted(watched)
+
+    async def bring_up(self, watched: WatchedRun) -> None:
+        """Have a run that is held taken as far as its journal goes. Never ends while the database is away."""
+        watched.behind = True
+        self._settle(watched)
+        while watched.due and (settling := self._settling.get(watched)):
+            await asyncio.wait({settling})
+
+    # The stream
 
     async def _follow(self) -> None:
-        async for records in events.tail():
+        async for batch in events.follow():
+            if not batch:
+                self._interrupted.set()
             self._ready.set()
-            if not records:
-                await self._look_for_missed()
-            for record in records:
-                try:
+            began = monotonic()
+            for record in batch:
+                if isinstance(record, Notification):
+                    self._notify(record)
+                else:
                     await self._take(record)
-                except Exception:
-                    # One run that can't be folded must not end the stream of all others.
-                    _log.exception("record_not_shown", run_id=record.run_id, seq=record.seq)
-                    self._watched.pop(record.run_id, None)
-                # One record may make thousands of frames: let the sockets send them before the next.
-                await asyncio.sleep(0)
+                # One record may make thousands of frames: let the clients' queues be sent.
+                if monotonic() - began > SLICE_SECONDS:
+                    await asyncio.sleep(0)
+                    began = monotonic()
+
+    def _notify(self, record: Notification) -> None:
+        for sink in self._sinks.get(record.user_id, ()):
+            sink.notify(record.payload.decode())
 
     async def _take(self, record: RunRecord) -> None:
-        watched = self._watched.get(record.run_id)
-        if not (
-            self._wanted(run_channel(record.user_id, record.run_id))
-            or self._wanted(graph_channel(record.user_id, record.graph_id))
-        ):
-            self._watched.pop(record.run_id, None)
+        watched = self._runs.get(record.run_id)
+        if not self._channels.of_user(record.user_id) and watched is None:
             return
-        if record.seq == WITHOUT_MESSAGES:
-            self._watched.pop(record.run_id, None)
-            await WatchedRun.show_end(record.run_id, self._emit, self._wanted)
-            return
+        keys = _keys(record.user_id, record.graph_id, record.run_id)
         if watched is None:
-            watched = await WatchedRun.open(record.run_id, record.seq, self._emit, self._wanted)
-            if watched is None:
+            if record.run_id in self._ended or not self._channels.any(keys):
                 return
-            self._watched[record.run_id] = watched
-        if record.seq == 0:
-            watched.accepted()
+            watched = self._watch(record.run_id, record.user_id, record.graph_id, None)
+        elif self._forget_if_unwanted(watched):
             return
-        await watched.take(record)
-        if watched.final:
-            del self._watched[record.run_id]
+        if watched.fold is None or watched.due or watched.lock.locked():
+            watched.note(record)
+            self._settle(watched)
+            return
+        watched.keep = self._keep(watched)
+        try:
+            async with watched.lock:
+                await watched.take(record)
+        except Exception:
+            self._give_up(watched)
+        self._see_to(watched)
 
-    async def _look_for_missed(self) -> None:
-        """The stream was interrupted: what came in between stands in the journal."""
-        for watched in list(self._watched.values()):
-            await watched.catch_up()
+    # Runs
 
-    def _wanted(self, channel: str) -> bool:
-        return channel in self._channels
+    def _watch(self, run_id: str, user_id: str, graph_id: str, silent_through: int | None) -> WatchedRun:
+        since = self._channels.since(_keys(user_id, graph_id, run_id)) if silent_through is None else None
+        watched = WatchedRun(run_id, user_id, graph_id, self._emit, silent_through, since)
+        self._runs[run_id] = watched
+        return watched
 
-    def _emit(self, channel: str, frame: str) -> None:
-        for subscriber in self._channels.get(channel, ()):
-            subscriber.offer(frame)
+    def _keep(self, watched: WatchedRun) -> Keep:
+        wanted = watched.holds or self._channels.any([ChannelKey(watched.user_id, "run", watched.run_id)])
+        return Keep.ALL if wanted else Keep.RUN_EVENTS
+
+    def _forget_if_unwanted(self, watched: WatchedRun) -> bool:
+        keys = _keys(watched.user_id, watched.graph_id, watched.run_id)
+        if watched.holds or self._channels.any(keys):
+            return False
+        if self._runs.get(watched.run_id) is watched:
+            del self._runs[watched.run_id]
+        return True
+
+    def _settle(self, watched: WatchedRun) -> None:
+        """Have a run brought up to date by a task of its own, so that nobody else waits for it."""
+        if watched not in self._settling:
+            self._settling[watched] = self._spawn(self._bring_up(watched), "event-hub-run")
+
+    async def _bring_up(self, watched: WatchedRun) -> None:
+        try:
+            async with self._folding:
+                while watched.due and (watched.holds or self._runs.get(watched.run_id) is watched):
+                    watched.keep = self._keep(watched)
+                    try:
+                        async with watched.lock:
+                            await watched.bring_up()
+                    except runs.DATABASE_AWAY as error:
+                        _log.warning("journal_not_read", run_id=watched.run_id, reason=str(error))
+                        await asyncio.sleep(RETRY_SECONDS)
+                    except Exception:
+                        self._give_up(watched)
+        finally:
+            del self._settling[watched]
+        self._see_to(watched)
+
+    def _give_up(self, watched: WatchedRun) -> None:
+        """One run that can't be folded must not end the stream of all others."""
+        _log.exception("run_not_shown", run_id=watched.run_id)
+        watched.over = watched.gone = True
+
+    def _see_to(self, watched: WatchedRun) -> None:
+        """What is left to do for a run after it has taken something."""
+        if watched.over:
+            if self._runs.get(watched.run_id) is watched:
+                del self._runs[watched.run_id]
+                self._ended[watched.run_id] = now()
+        elif watched.due and not self._forget_if_unwanted(watched):
+            self._settle(watched)
+
+    def _emit(self, watched: WatchedRun, made: list[Event], before: int, published: float | None) -> None:
+        for key in _keys(watched.user_id, watched.graph_id, watched.run_id):
+            channel = self._channels.get(key)
+            if channel is None or not channel.subscriptions:
+                continue
+            shown = made if key.kind == "run" else [event for event in made if event.node_id is None]
+            if not shown:
+                continue
+            for chunk in chunked(key, watched.run_id, before, shown, watched.number, watched.over, published):
+                for subscription in channel.subscriptions.values():
+                    subscription.deliver(chunk)
+
+    # What the stream lost
+
+    async def _look_regularly(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._interrupted.wait()
+            everything = self._interrupted.is_set()
+            self._interrupted.clear()
+            try:
+                await self._look(everything)
+            except Exception as error:
+                # The database is away as well; what is missed till then is found by the next look.
+                _log.warning("events_not_looked_for", reason=str(error))
+                if everything:
+                    self._interrupted.set()
+                    await asyncio.sleep(RETRY_SECONDS)
+
+    async def _look(self, everything: bool) -> None:
+        """Find runs that have gone on unheard: all of them, or those of which nothing was heard since the last look."""
+        began = now()
+        for watched in list(self._runs.values()):
+            self._forget_if_unwanted(watched)
+        quiet = [
+            one
+            for one in self._runs.values()
+            if one.created_at is not None and not one.due and (everything or one.checked_at == one.row_seq)
+        ]
+        for watched in self._runs.values():
+            watched.checked_at = watched.row_seq
+        known = [
+            runs.Position(
+                id=one.run_id,
+                user_id=one.user_id,
+                graph_id=one.graph_id,
+                created_at=one.created_at,
+                row_seq=one.row_seq,
+            )
+            for one in quiet
+            if one.created_at is not None
+        ]
+        for run_id in await runs.moved(known) if known else ():
+            if moved := self._runs.get(run_id):
+                moved.behind = True
+                self._settle(moved)
+        several = self._channels.of_several_runs()
+        for position in await runs.begun(several, self._looked_at - OVERLAP) if several else ():
+            self._begin(position)
+        self._looked_at = began
+        while self._ended and next(iter(self._ended.values())) < began - 3 * OVERLAP:
+            del self._ended[next(iter(self._ended))]
+
+    def _begin(self, position: runs.Position) -> None:
+        """Watch a run from its acceptance, if that was after somebody began to watch."""
+        since = self._channels.since(_keys(position.user_id, position.graph_id, position.id))
+        if position.id in self._runs or position.id in self._ended or since is None or position.created_at < since:
+            return
+        watched = self._watch(position.id, position.user_id, position.graph_id, -1)
+        watched.behind = True
+        self._settle(watched)
+
+    async def _locate(self, channel: Channel) -> None:
+        """Enter the runs of a channel that are under way, each with the place where it stands.
+
+        A run of which something is heard meanwhile is entered by that: the channel is there already. What is heard
+        later is either behind the place, and shown, or was recorded before anybody was told that this is subscribed to.
+        """
+        key = channel.key
+        if key.kind == "run":
+            found = await runs.position_of(key.user_id, key.id) if is_id(key.id) else []
+        elif key.kind == "user" or is_id(key.id):
+            found = await runs.positions(key.user_id, graph_of(key))
+        else:
+            found = []
+        channel.located = True
+        for one in found:
+            if one.id in self._runs or one.id in self._ended:
+                continue
+            since = None if key.kind == "run" else channel.since
+            place = -1 if since is not None and one.created_at >= since else one.row_seq
+            self._watch(one.id, one.user_id, one.graph_id, place).created_at = one.created_at
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _keys(user_id: str, graph_id: str, run_id: str) -> tuple[ChannelKey, ChannelKey, ChannelKey]:
+    """The channels that a run's events are on."""
+    return ChannelKey(user_id, "run", run_id), ChannelKey(user_id, "graph", graph_id), ChannelKey(user_id, "user", "")

@@ -1,21 +1,32 @@
 """Messages of the event socket: what clients send, and what they get."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from agentplat.runs.models import NodeExecution, Run
 
 Method = Literal[
     "subscribe_graph_execution",
     "subscribe_graph_executions",
+    "subscribe_user",
     "unsubscribe",
     "heartbeat",
     "graph_execution_event",
     "node_execution_event",
     "notification",
+    "snapshot",
+    "gap",
     "error",
 ]
+RUN_EVENT = "graph_execution_event"
+NODE_EVENT = "node_execution_event"
+EventKind = Literal["graph_execution_event", "node_execution_event"]
+EventNumber = Annotated[int, Meta(ge=0, le=2**53)]
+
+# Runs that one subscription may resume, or show a snapshot of.
+MAX_RESUMED = 1000
+MAX_SNAPSHOTS = 100
 
 
 class ClientMessage(Struct, frozen=True, kw_only=True):
@@ -29,13 +40,14 @@ class ClientMessage(Struct, frozen=True, kw_only=True):
 
 
 class ServerMessage(Struct, frozen=True, kw_only=True):
-    """Any message of ours: always all five members."""
+    """Any message of ours: always all five members. `seq` comes with what a client has opted into."""
 
     method: Method
     data: Any = None
     success: bool | None = None
     channel: str | None = None
     error: str | None = None
+    seq: int | UnsetType | None = UNSET
 
 
 class Pong(Struct, frozen=True, kw_only=True):
@@ -46,12 +58,60 @@ class Pong(Struct, frozen=True, kw_only=True):
     success: Literal[True] = True
 
 
-class RunTarget(Struct, frozen=True):
+class EventFilter(Struct, frozen=True, kw_only=True):
+    """Which events a client wants; `nodes` concerns node events only. What isn't given leaves nothing out."""
+
+    events: frozenset[EventKind] | None = None
+    nodes: frozenset[str] | None = None
+
+    def lets_pass(self, kind: str, node_id: str | None) -> bool:
+        if self.events is not None and kind not in self.events:
+            return False
+        return node_id is None or self.nodes is None or node_id in self.nodes
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What a subscription opts into beyond the contract."""
+
+    seq: bool = False
+    snapshot: bool = False
+    batch: bool = False
+    filter: EventFilter | None = None
+
+
+class RunTarget(Options, frozen=True, kw_only=True):
     graph_exec_id: str
+    last_event: EventNumber | None = None
+
+    @property
+    def opted_in(self) -> bool:
+        return self.seq or self.snapshot or self.batch or self.filter is not None or self.last_event is not None
 
 
-class GraphTarget(Struct, frozen=True):
+class RunsTarget(Options, frozen=True, kw_only=True):
+    """Several runs: `last_event` has the last number that the client knows of each run that it wants to resume."""
+
+    last_event: dict[str, EventNumber] | None = None
+
+    @property
+    def opted_in(self) -> bool:
+        return self.seq or self.snapshot or self.batch or self.filter is not None or self.last_event is not None
+
+
+class GraphTarget(RunsTarget, frozen=True, kw_only=True):
     graph_id: str
+
+
+class UserTarget(RunsTarget, frozen=True, kw_only=True):
+    pass
+
+
+class UnsubscribeTarget(Struct, frozen=True, kw_only=True):
+    """One of them."""
+
+    graph_exec_id: str | None = None
+    graph_id: str | None = None
+    user: Literal[True] | None = None
 
 
 class RunEvent(Run, frozen=True, kw_only=True):
@@ -66,9 +126,19 @@ class NodeEvent(NodeExecution, frozen=True, kw_only=True):
     event_type: str = "node_execution_update"
 
 
-def run_channel(user_id: str, run_id: str) -> str:
-    return f"{user_id}|graph_exec#{run_id}"
+class ChannelKey(Struct, frozen=True, gc=False):
+    """What is subscribed to. A key of its own, not its name: ids may be any text, so two names could meet.
 
+    `kind` is "run", "graph" or "user"; `id` is the run's or the graph's, and empty for all runs of the user.
+    """
 
-def graph_channel(user_id: str, graph_id: str) -> str:
-    return f"{user_id}|graph#{graph_id}|executions"
+    user_id: str
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        if self.kind == "run":
+            return f"{self.user_id}|graph_exec#{self.id}"
+        if self.kind == "graph":
+            return f"{self.user_id}|graph#{self.id}|executions"
+        return f"{self.user_id}|executions"

@@ -62,6 +62,11 @@ class Write(Struct, frozen=True, kw_only=True):
     def claim(self) -> Claim:
         return self.run_id, self.fence
 
+    @property
+    def announced(self) -> bytes | None:
+        """The body for the event bus, unless values were cut out of it."""
+        return self.body if self.handles is None else None
+
 
 def spilled(write: Write, known: set[str]) -> Write:
     """The row with its big values cut out.

@@ -96,8 +96,7 @@ async def terminate(run_id: str) -> bool:
                 graph_id=row.graph_id,
                 run_id=row.id,
                 seq=write.seq,
-                body=write.body,
-                handles=write.handles,
+                body=write.announced,
                 final=True,
             )
         ]

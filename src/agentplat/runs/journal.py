@@ -199,8 +199,7 @@ def _record(entry: _Entry) -> RunRecord:
         graph_id=entry.graph_id,
         run_id=write.run_id,
         seq=write.seq,
-        body=write.body,
-        handles=write.handles,
+        body=write.announced,
         final=write.ending is not None,
     )
 

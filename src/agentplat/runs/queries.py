@@ -119,25 +119,20 @@ async def fail(run_id: str, fence: int, stats: bytes, now: datetime) -> bool:
     )
 
 
-async def read_journal(run_id: str, run_day: date, after: int = 0) -> list[Segment]:
-    """The journal of a run behind message `after`, whole and in order. A segment may begin before it."""
+async def read_journal(run_id: str, run_day: date, after: int = 0, limit: int | None = None) -> list[Segment]:
+    """The rows of a run's journal, at most `limit`, that begin behind message `after`, whole and in order."""
     rows = await db().fetch(
-        "SELECT seq, body, handles FROM journal WHERE run_id = $1 AND run_day = $2 AND seq > $3 ORDER BY seq",
+        "SELECT seq, body, handles FROM journal WHERE run_id = $1 AND run_day = $2 AND seq > $3 ORDER BY seq LIMIT $4",
         run_id,
         run_day,
         after,
+        limit,
     )
     found = [(row["seq"], row["body"], _journal_handles(row["handles"])) for row in rows]
     blobs = await _read_blobs(run_id, [handle for _, _, handles in found for handle in handles])
     return [
         Segment(run_id=run_id, seq=seq, body=spilling.restored(body, handles, blobs)) for seq, body, handles in found
     ]
-
-
-async def whole(run_id: str, body: bytes, handles: bytes | None) -> bytes:
-    """The body of a journal row with the values that were cut out of it."""
-    found = _journal_handles(handles)
-    return spilling.restored(body, found, await _read_blobs(run_id, found))
 
 
 def _journal_handles(document: bytes | None) -> Sequence[Handle]:

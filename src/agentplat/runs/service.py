@@ -3,14 +3,12 @@
 import asyncio
 import math
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import msgspec
 from msgspec import UNSET
 
 from agentplat.credits import service as credits
-from agentplat.engine.machine import RunMachine
 from agentplat.engine.state import FINAL, Status
 from agentplat.graphs import service as graphs
 from agentplat.infra.clock import now
@@ -18,7 +16,7 @@ from agentplat.infra.ids import is_id, new_id
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.infra.uow import unit_of_work
-from agentplat.runs import acceptance, idempotency, queries, retention, stopping, turns, view
+from agentplat.runs import acceptance, idempotency, queries, retention, stopping, turns, view, watching
 from agentplat.runs.errors import DeadlineInvalid, InsufficientBalance, RunNotFound, TooManyWaiting
 from agentplat.runs.models import (
     Accepted,
@@ -29,7 +27,6 @@ from agentplat.runs.models import (
     RunRequest,
     RunRow,
     RunWithNodes,
-    Segment,
     StartedRun,
 )
 from agentplat.runs.replay import machine_of, replay
@@ -40,20 +37,28 @@ MAX_LISTED = 250
 GAUGES_SECONDS = 2.0
 
 __all__ = [
+    "DATABASE_AWAY",
     "IN_USE",
+    "Position",
     "Retired",
     "accept",
+    "begun",
     "delete",
     "find",
     "gauges",
     "get",
     "hearing_ends",
-    "journal",
     "list_",
     "machine_of",
+    "microseconds",
+    "moved",
     "node_members",
     "outcome",
+    "own",
     "page",
+    "position_of",
+    "positions",
+    "read_rows",
     "retire",
     "row_members",
     "run_members",
@@ -202,9 +207,18 @@ async def delete(user_id: str, run_id: str) -> None:
 
 
 find = queries.find
-whole = queries.whole
+own = watching.own
+DATABASE_AWAY = queries.DATABASE_AWAY
+Position = watching.Position
+read_rows = watching.read_rows
+positions = watching.positions
+position_of = watching.position_of
+moved = watching.moved
+begun = watching.begun
+microseconds = view.microseconds
 node_members = view.node_members
 row_members = view.row_members
+run_members = view.run_members
 
 # For the operator
 
@@ -226,13 +240,3 @@ async def gauges() -> list[tuple[str, str, float]]:
         ("agentplat_runs_waiting", "Runs that wait for their turn, the same on every server.", waiting),
         ("agentplat_run_places_used", "Places of running runs, the same on every server.", places),
     ]
-
-
-async def journal(row: RunRow, from_seq: int) -> list[Segment]:
-    """The journal rows of a run whose first message is `from_seq` or later, in order."""
-    return await queries.read_journal(row.id, row.created_at.astimezone(UTC).date(), from_seq - 1)
-
-
-def run_members(row: RunRow, machine: RunMachine, at: datetime) -> dict[str, Any]:
-    """The members of a Run as far as `machine` has come, at the time `at`."""
-    return view.run_members(row, machine, view.microseconds(at))

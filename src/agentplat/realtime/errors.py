@@ -1,0 +1,26 @@
+"""What is refused about event streams."""
+
+from agentplat.infra.errors import AppError, BadRequest, NotFound, Unavailable
+
+
+class NoSuchExecution(NotFound):
+    """No such execution"""
+
+    code = "run_not_found"
+
+
+class EventUnknown(BadRequest):
+    """This number is beyond the events that there are."""
+
+    code = "event_unknown"
+
+
+class EventsGone(AppError):
+    """The journal of this execution was retired: only its last state is left. Ask for a snapshot."""
+
+    status = 410
+    code = "events_gone"
+
+
+class NotReadable(Unavailable):
+    """The events can't be read right now. Try again."""

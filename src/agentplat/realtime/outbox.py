@@ -1,0 +1,84 @@
+"""What waits to be sent on one socket, bounded in messages and bytes."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from time import time
+
+from agentplat.realtime import metrics
+from agentplat.realtime.frames import Text
+
+# What a client may lag behind.
+MAX_MESSAGES = 20_000
+MAX_BYTES = 32 * 1024 * 1024
+# Up to here there is room for more than what happens now.
+ROOM_MESSAGES = 2_000
+ROOM_BYTES = 4 * 1024 * 1024
+# What one frame of several messages may have; a message is never cut.
+FRAME_MESSAGES = 256
+FRAME_BYTES = 512 * 1024
+
+
+class Outbox:
+    def __init__(self) -> None:
+        self._texts: deque[Text] = deque()
+        self._messages = 0
+        self._bytes = 0
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+
+    def __bool__(self) -> bool:
+        return bool(self._texts)
+
+    def fits(self, count: int, size: int) -> bool:
+        """Whether that may be added. A single message always fits into an empty one."""
+        return not self._texts or (self._messages + count <= MAX_MESSAGES and self._bytes + size <= MAX_BYTES)
+
+    def add(self, texts: Iterable[Text], count: int, size: int) -> None:
+        self._texts.extend(texts)
+        self._messages += count
+        self._bytes += size
+        self._filled.set()
+
+    def wake(self) -> None:
+        """Have whoever waits look again."""
+        self._filled.set()
+
+    async def wait(self) -> None:
+        """Until something is there, or `wake` is called."""
+        await self._filled.wait()
+        self._filled.clear()
+
+    def take(self, several: bool) -> Text:
+        """What goes into the next frame."""
+        first = self._texts.popleft()
+        count, size = first.count, first.size
+        taken = [first.text]
+        while several and self._texts:
+            following = self._texts[0]
+            if count + following.count > FRAME_MESSAGES or size + following.size > FRAME_BYTES:
+                break
+            self._texts.popleft()
+            taken.append(following.text)
+            count, size = count + following.count, size + following.size
+        self._messages -= count
+        self._bytes -= size
+        if not self._room.is_set() and self._has_room:
+            self._room.set()
+        text = first.text if count == 1 else f"[{','.join(taken)}]"
+        return Text(text, count, size, first.published)
+
+    @property
+    def _has_room(self) -> bool:
+        return self._messages <= ROOM_MESSAGES and self._bytes <= ROOM_BYTES
+
+    async def room(self) -> None:
+        while not self._has_room:
+            self._room.clear()
+            await self._room.wait()
+
+
+def observe(published: float | None) -> None:
+    """Note how long it took until now. Sampled by whoever sends, for each look costs as much as some events."""
+    if published is not None:
+        metrics.LAG.observe(max(0.0, time() - published))

@@ -1,0 +1,69 @@
+"""What one client wants of one channel, and where it stands."""
+
+from typing import Protocol
+
+from agentplat.realtime.frames import Chunk
+from agentplat.realtime.models import ChannelKey, EventFilter
+
+
+class Sink(Protocol):
+    """A client's queue. Nothing of it ever waits, but `room`."""
+
+    def offer(self, chunk: Chunk, numbered: bool) -> bool:
+        """Take the events. False where they don't fit: then none of them was taken."""
+
+    def gap(self, subscription: "Subscription", chunk: Chunk) -> None:
+        """Tell the client that it misses the events of this chunk and all that follow of its run."""
+
+    def notify(self, payload: str) -> None:
+        """Take a notification: a JSON object."""
+
+    async def room(self) -> None:
+        """Wait until there is room for more than live events: what is replayed must not push those out."""
+
+
+class Subscription:
+    """`numbered` is what a client opts into: without it there is only the contract.
+
+    `held` are the runs whose live events are not for this subscription now: those that are being replayed for it, and
+    those of which it missed some. `floors` are the runs of which it has the events up to that number already.
+    """
+
+    __slots__ = ("filter", "floors", "held", "key", "numbered", "sink")
+
+    def __init__(self, sink: Sink, key: ChannelKey, numbered: bool = False) -> None:
+        self.sink = sink
+        self.key = key
+        self.numbered = numbered
+        self.filter: EventFilter | None = None
+        self.held: set[str] = set()
+        self.floors: dict[str, int] = {}
+
+    def deliver(self, chunk: Chunk) -> None:
+        """Take events as they happen."""
+        run_id = chunk.run_id
+        if run_id in self.held:
+            if chunk.final:
+                self.held.discard(run_id)
+            return
+        if self.floors and (floor := self.floors.get(run_id)) is not None:
+            if chunk.last <= floor:
+                return
+            del self.floors[run_id]
+            chunk = chunk.after(floor)
+        self.pass_on(chunk)
+
+    def pass_on(self, chunk: Chunk) -> bool:
+        """Have the client get these events. If not (False), it hears that it misses them and what follows."""
+        wanted = chunk if self.filter is None else chunk.matching(self.filter)
+        if not wanted.events or self.sink.offer(wanted, self.numbered):
+            return True
+        if not chunk.final:
+            self.held.add(chunk.run_id)
+        self.sink.gap(self, chunk)
+        return False
+
+    def goes_on(self, run_id: str, number: int) -> None:
+        """From now on live events of the run are for this subscription, beginning behind `number`."""
+        self.held.discard(run_id)
+        self.floors[run_id] = number
