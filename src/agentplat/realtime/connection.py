@@ -92,7 +92,7 @@ class Connection:
 
     def offer(self, chunk: Chunk, numbered: bool) -> bool:
         count = len(chunk.events)
-        if self._closing is not None:
+        if self._closing is not None or not count:
             return True
         if not self._outbox.fits(count, chunk.size):
             metrics.DROPPED.inc(count)
@@ -117,7 +117,7 @@ class Connection:
     async def room(self) -> None:
         await self._outbox.room()
 
-    def acknowledge(self, key: ChannelKey, number: int | None) -> None:
+    def acknowledge(self, key: ChannelKey, number: int | None, over: bool) -> None:
         self._confirm(_SUBSCRIBING[key.kind], key, {"seq": number})
 
     def snapshot(self, key: ChannelKey, number: int | None, data: bytes) -> None:

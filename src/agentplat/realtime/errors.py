@@ -1,6 +1,6 @@
 """What is refused about event streams."""
 
-from agentplat.infra.errors import AppError, BadRequest, NotFound, Unavailable
+from agentplat.infra.errors import AppError, BadRequest, NotFound, Unauthenticated, Unavailable
 
 
 class NoSuchExecution(NotFound):
@@ -24,3 +24,19 @@ class EventsGone(AppError):
 
 class NotReadable(Unavailable):
     """The events can't be read right now. Try again."""
+
+
+class PositionInvalid(BadRequest):
+    """This is no event id of this stream."""
+
+    code = "position_invalid"
+
+
+class TicketInvalid(Unauthenticated):
+    """This ticket is unknown, used or expired."""
+
+    code = "ticket_invalid"
+
+
+class TicketsAway(Unavailable):
+    """Tickets can't be issued or redeemed right now."""

@@ -77,7 +77,7 @@ class Chunk:
 
     def lines(self) -> str:
         """All events in the form of server-sent events."""
-        return self._once(2, lambda: "".join(map(_as_sent_event, self.events)))
+        return self._once(2, lambda: "".join([f"id: {event.number}\n{event_lines(event)}" for event in self.events]))
 
     def matching(self, wanted: EventFilter) -> "Chunk":
         return self._once(wanted, lambda: self._with(lambda one: wanted.lets_pass(one.kind, one.node_id)))
@@ -139,6 +139,7 @@ def chunked(
     return chunks
 
 
-def _as_sent_event(event: Event) -> str:
+def event_lines(event: Event) -> str:
+    """A server-sent event without its id."""
     # JSON has no line breaks outside of strings, and in strings they are escaped.
-    return f"id: {event.number}\nevent: {event.kind}\ndata: {event.data}\n\n"
+    return f"event: {event.kind}\ndata: {event.data}\n\n"

@@ -114,6 +114,13 @@ class UnsubscribeTarget(Struct, frozen=True, kw_only=True):
     user: Literal[True] | None = None
 
 
+class Ticket(Struct, frozen=True, kw_only=True):
+    """Opens one connection within `expires_in` seconds."""
+
+    ticket: str
+    expires_in: int
+
+
 class RunEvent(Run, frozen=True, kw_only=True):
     """A run's whole state after a change."""
 

@@ -65,7 +65,7 @@ class Outbox:
         self._bytes -= size
         if not self._room.is_set() and self._has_room:
             self._room.set()
-        text = first.text if count == 1 else f"[{','.join(taken)}]"
+        text = f"[{','.join(taken)}]" if several and count > 1 else first.text
         return Text(text, count, size, first.published)
 
     @property

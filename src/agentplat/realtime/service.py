@@ -1,9 +1,16 @@
-"""The process's hub: opened with the process, used by its sockets."""
+"""The process's hub: opened with the process, used by its sockets and streams."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from agentplat.realtime import tickets
 from agentplat.realtime.hub import Hub
+
+# Options of routes: one whose answer comes in pieces over time, and one that a ticket opens.
+STREAMED = "streamed"
+TICKETS = "tickets"
+
+redeem = tickets.redeem
 
 _hub: Hub | None = None
 

@@ -38,8 +38,8 @@ _log = get_logger(__name__)
 class Client(Sink, Protocol):
     """A sink that can also be told what isn't an event of a channel."""
 
-    def acknowledge(self, key: ChannelKey, number: int | None) -> None:
-        """Say that the opted-in subscription holds, and which event precedes what is live."""
+    def acknowledge(self, key: ChannelKey, number: int | None, over: bool) -> None:
+        """Say that the opted-in subscription holds, and which event precedes what is live: nothing, if it is over."""
 
     def snapshot(self, key: ChannelKey, number: int | None, data: bytes) -> None:
         """Show a run's state after event `number`. None where the events are not known any more."""
@@ -102,7 +102,7 @@ class Session:
                 raise NoSuchExecution
             async with self._hub.opened(key, must=False):
                 self._enter(key, target)
-                self._client.acknowledge(key, 0)
+                self._client.acknowledge(key, 0, over=False)
             return
         async with _reading(), self._hub.opened(key, must=True):
             watched = self._hub.hold(key.id, self._user_id, known[key.id], END)
@@ -116,7 +116,7 @@ class Session:
                 _check(watched, target.last_event, "last_event")
                 async with watched.lock:
                     subscription = self._enter(key, target)
-                    self._client.acknowledge(key, watched.number)
+                    self._client.acknowledge(key, watched.number, watched.over)
                     if target.last_event is not None and target.last_event < watched.number:
                         self._replay(watched, subscription, target.last_event)
                     else:
@@ -142,7 +142,7 @@ class Session:
                         raise EventsGone
                     _check(watched, number, f"last_event.{run_id}")
                 subscription = self._enter(key, target)
-                self._client.acknowledge(key, None)
+                self._client.acknowledge(key, None, over=False)
                 for watched in held:
                     self._replay(watched, subscription, last_events[watched.run_id])
                 if target.snapshot:
@@ -150,6 +150,19 @@ class Session:
             finally:
                 for watched in held:
                     self._hub.release(watched)
+
+    async def numbers(self, key: ChannelKey) -> dict[str, int]:
+        """How far the channel's newest runs have come that are not over."""
+        numbers: dict[str, int] = {}
+        async with _reading():
+            for watched in self._newest(key):
+                watched.holds += 1
+                try:
+                    await self._reach(watched, None)
+                    numbers[watched.run_id] = watched.number
+                finally:
+                    self._hub.release(watched)
+        return numbers
 
     # Parts
 
@@ -213,7 +226,7 @@ class Session:
         if watched.gone or watched.fold is None:
             data, number = await self._stored(watched.run_id), None
             self._enter(key, target)
-            self._client.acknowledge(key, None)
+            self._client.acknowledge(key, None, over=True)
             self._client.snapshot(key, number, data)
             return
         async with watched.lock:
@@ -221,7 +234,7 @@ class Session:
             data = await _state(watched.fold)
             subscription = self._enter(key, target)
             self._stop(key, key.id)
-            self._client.acknowledge(key, watched.number)
+            self._client.acknowledge(key, watched.number, watched.over)
             self._client.snapshot(key, watched.number, data)
             subscription.goes_on(watched.run_id, watched.number)
 
@@ -234,12 +247,15 @@ class Session:
         return b'{"execution":' + execution + b',"nodes":' + (row.node_executions or b"[]") + b"}"
 
     def _show_later(self, key: ChannelKey, subscription: Subscription, but: set[str]) -> None:
-        newest = sorted(self._hub.watched(key), key=lambda one: one.created_at or _LATEST, reverse=True)
-        for watched in newest[:MAX_SNAPSHOTS]:
+        for watched in self._newest(key):
             if watched.run_id not in but:
                 subscription.held.add(watched.run_id)
                 watched.holds += 1
                 self._start(key, watched, partial(self._show_one, watched, subscription))
+
+    def _newest(self, key: ChannelKey) -> list[WatchedRun]:
+        newest = sorted(self._hub.watched(key), key=lambda one: one.created_at or _LATEST, reverse=True)
+        return newest[:MAX_SNAPSHOTS]
 
     async def _show_one(self, watched: WatchedRun, subscription: Subscription) -> None:
         await self._client.room()

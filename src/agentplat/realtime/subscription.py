@@ -10,7 +10,8 @@ class Sink(Protocol):
     """A client's queue. Nothing of it ever waits, but `room`."""
 
     def offer(self, chunk: Chunk, numbered: bool) -> bool:
-        """Take the events. False where they don't fit: then none of them was taken."""
+        """Take the events. False where they don't fit: then none of them was taken. The last ones of a run come also
+        where a filter leaves none of them."""
 
     def gap(self, subscription: "Subscription", chunk: Chunk) -> None:
         """Tell the client that it misses the events of this chunk and all that follow of its run."""
@@ -56,7 +57,7 @@ class Subscription:
     def pass_on(self, chunk: Chunk) -> bool:
         """Have the client get these events. If not (False), it hears that it misses them and what follows."""
         wanted = chunk if self.filter is None else chunk.matching(self.filter)
-        if not wanted.events or self.sink.offer(wanted, self.numbered):
+        if not (wanted.events or wanted.final) or self.sink.offer(wanted, self.numbered):
             return True
         if not chunk.final:
             self.held.add(chunk.run_id)

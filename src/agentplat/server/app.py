@@ -9,6 +9,7 @@ from litestar.enums import ScopeType
 from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 
 from agentplat.infra.settings import Settings
+from agentplat.realtime.service import STREAMED
 from agentplat.server import metrics, openapi
 from agentplat.server.auth import Authentication, current_user
 from agentplat.server.cors import Cors
@@ -52,7 +53,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
         request_class=ApiRequest,
         request_max_body_size=settings.max_request_bytes,
         compression_config=CompressionConfig(
-            backend="gzip", minimum_size=COMPRESSED_FROM_BYTES, gzip_compress_level=COMPRESSION_LEVEL
+            backend="gzip",
+            minimum_size=COMPRESSED_FROM_BYTES,
+            gzip_compress_level=COMPRESSION_LEVEL,
+            # What comes in small pieces must not wait for more of them.
+            exclude_opt_key=STREAMED,
         ),
         openapi_config=openapi.config(),
         logging_config=None,

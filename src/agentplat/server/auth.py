@@ -1,6 +1,7 @@
 """Who may come in. Every handler needs a token, except those marked `opt={"public": True}`."""
 
 from typing import Any
+from urllib.parse import parse_qs
 
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
@@ -12,6 +13,7 @@ from agentplat.accounts.errors import TokenMissing
 from agentplat.accounts.models import DEFAULT_USER, User
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
+from agentplat.realtime.service import TICKETS, redeem
 
 PUBLIC = "public"
 
@@ -31,7 +33,10 @@ class Authentication(ASGIMiddleware):
                 authorization = value.decode("latin-1")
             elif name == b"x-act-as-user-id":
                 target = value.decode("latin-1").strip()
-        user = _user(authorization)
+        if not authorization and scope["route_handler"].opt.get(TICKETS) and (ticket := _ticket(scope)):
+            user = await redeem(ticket)
+        else:
+            user = _user(authorization)
         if target and target != user.id:
             admin, user = user, await accounts.impersonate(user, target)
             _log.info("impersonation", admin_id=admin.id, user_id=user.id, path=scope["path"])
@@ -39,6 +44,12 @@ class Authentication(ASGIMiddleware):
             await accounts.ensure_user(user)
         scope["user"] = user
         await next_app(scope, receive, send)
+
+
+def _ticket(scope: Scope) -> str | None:
+    """Browsers can't set headers on an event stream."""
+    given = parse_qs(scope["query_string"].decode("latin-1")).get("ticket")
+    return given[-1] if given else None
 
 
 def _user(authorization: str) -> User:
