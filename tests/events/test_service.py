@@ -1,0 +1,92 @@
+"""The bus on a real Redis: order, bounds, readers that come and go."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import pytest
+from redis.asyncio import Redis
+
+from agentplat.events import service as events
+from agentplat.events.groups import consume
+from agentplat.events.models import Notification, RunRecord
+from agentplat.events.streams import MAX_BODY, Record, all_streams, stream_of
+
+
+def record(number: int, body: bytes = b"[]", user_id: str = "ann") -> RunRecord:
+    return RunRecord(user_id=user_id, graph_id="g", run_id="r", seq=number, body=body)
+
+
+async def test_records_and_notifications_arrive_in_order(redis: Redis) -> None:
+    following = events.follow()
+    assert await anext(following) == []
+    sent: list[Record] = [record(1), record(2, b"[1]")]
+    assert await events.publish([one for one in sent if isinstance(one, RunRecord)])
+    assert await events.notify("ann", {"type": "t", "event": "e"})
+    got: list[Record] = []
+    while len(got) < 3:
+        got += await asyncio.wait_for(anext(following), 5)
+    await following.aclose()
+    assert [one.seq for one in got if isinstance(one, RunRecord)] == [1, 2]
+    assert got[-1] == Notification(user_id="ann", payload=b'{"type":"t","event":"e"}')
+    first = got[0]
+    assert isinstance(first, RunRecord)
+    assert first.published == pytest.approx(time.time(), abs=5)
+
+
+async def test_a_large_body_stays_out_of_the_stream(redis: Redis) -> None:
+    following = events.tail()
+    assert await anext(following) == []
+    assert await events.publish([record(1, b"x" * MAX_BODY), record(2, b"x" * (MAX_BODY + 1))])
+    got: list[RunRecord] = []
+    while len(got) < 2:
+        got += await asyncio.wait_for(anext(following), 5)
+    await following.aclose()
+    assert [one.body is None for one in got] == [False, True]
+
+
+async def test_streams_are_bounded_in_length_and_age(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = int((time.time() - 2 * events.MAX_AGE_SECONDS) * 1000)
+    for number in range(300):
+        await redis.xadd(stream_of("ann"), {"n": "{}", "u": "ann"}, id=f"{old}-{number + 1}")
+    monkeypatch.setattr(events, "_trimmed_at", 0.0)
+    assert await events.publish([record(1)])
+    assert await redis.xlen(stream_of("ann")) < 300
+    monkeypatch.setattr(events, "MAX_LENGTH", 50)
+    for _ in range(20):
+        assert await events.publish([record(1) for _ in range(50)])
+    assert await redis.xlen(stream_of("ann")) < 300
+
+
+async def test_a_group_shares_what_there_is_and_takes_over_from_the_dead(redis: Redis) -> None:
+    handled: dict[str, list[int]] = {"one": [], "two": []}
+    stuck = asyncio.Event()
+
+    async def handle(member: str, records: Sequence[Record]) -> None:
+        if member == "one" and stuck.is_set():
+            await asyncio.Event().wait()
+        handled[member] += [one.seq for one in records if isinstance(one, RunRecord)]
+
+    members = [
+        asyncio.create_task(consume("mail", name, lambda records, name=name: handle(name, records), 0.3))
+        for name in handled
+    ]
+    try:
+        async with asyncio.timeout(20):
+            while len(await redis.keys("*events*")) < len(all_streams()):
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.2)
+            for number in range(100):
+                assert await events.publish([record(number, user_id=f"user {number}")])
+                if number == 50:
+                    stuck.set()
+            while len(set(handled["one"] + handled["two"])) < 100:
+                await asyncio.sleep(0.05)
+        assert sorted(set(handled["one"] + handled["two"])) == list(range(100))
+        assert handled["two"]
+    finally:
+        for member in members:
+            member.cancel()
+            with suppress(asyncio.CancelledError):
+                await member
