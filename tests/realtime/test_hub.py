@@ -14,6 +14,7 @@ from agentplat.events import service as events
 from agentplat.infra.db import Database
 from agentplat.infra.settings import get_settings
 from agentplat.realtime import hub as hub_module
+from agentplat.realtime import metrics
 from agentplat.realtime.fold import Fold, Keep
 from agentplat.realtime.frames import Chunk, Event
 from agentplat.realtime.hub import Hub
@@ -203,6 +204,7 @@ async def test_a_client_that_was_too_slow_resumes_where_it_was_told(hub: Hub, dr
 
 async def test_nothing_is_left_of_those_who_have_gone(hub: Hub, driver: Driver) -> None:
     graph = await save(STREAM)
+    subscriptions = metrics.SUBSCRIPTIONS._value.get()
     started = [await start(graph) for _ in range(3)]
     for _ in range(5):
         for run in started:
@@ -217,6 +219,7 @@ async def test_nothing_is_left_of_those_who_have_gone(hub: Hub, driver: Driver) 
         await final(run)
     await hub._look(everything=True)
     await asyncio.sleep(0)
+    assert metrics.SUBSCRIPTIONS._value.get() == subscriptions
     assert not hub._runs
     assert not len(hub._channels)
     assert not hub._channels._of_user

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import uuid4
@@ -122,6 +123,35 @@ async def test_a_graph_resumed_by_position_misses_nothing(user: User) -> None:
     for run in started:
         every = [one["data"] for one in await everything(user, run["id"]) if one["method"] == "graph_execution_event"]
         assert [one["data"] for one in seen if one["data"]["id"] == run["id"]] == every
+
+
+@pytest.mark.parametrize(
+    "position", ["x", "٣", {"since": "2026-01-01T00:00:00", "runs": {}}, {"since": 5, "runs": []}, []]
+)
+async def test_a_position_that_is_none_is_refused(user: User, position: Any) -> None:
+    graph, _ = await user.create(STREAM)
+    text = position if isinstance(position, str) else urlsafe_b64encode(json.dumps(position).encode()).decode()
+    refused = await user.http.get(f"/api/graphs/{graph['id']}/events", params={"last_event": text})
+    assert (refused.status_code, refused.json()["code"]) == (400, "position_invalid")
+
+
+async def test_a_stream_whose_client_has_left_is_closed(user: User) -> None:
+    """Nothing happens on the stream: that the client has gone is noticed nevertheless."""
+    graph, _ = await user.create(LONG)
+
+    async def streams() -> float:
+        text = (await user.http.get("/metrics")).text
+        return float(next(line.split()[1] for line in text.splitlines() if line.startswith("agentplat_sockets ")))
+
+    if (await user.http.get("/metrics")).status_code == 404:
+        pytest.skip("this server has no metrics yet")
+    before = await streams()
+    async with user.http.stream("GET", f"/api/graphs/{graph['id']}/events") as response:
+        assert response.status_code == 200
+        assert await streams() == before + 1
+    async with asyncio.timeout(10):
+        while await streams() != before:
+            await asyncio.sleep(0.05)
 
 
 async def ticket(user: User) -> str:

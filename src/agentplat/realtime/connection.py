@@ -81,8 +81,8 @@ class Connection:
             self._hub.leave(self, self._user_id)
             sender.cancel()
             receiver.cancel()
-            await self._session.close()
             await asyncio.gather(sender, receiver, return_exceptions=True)
+            await self._session.close()
             metrics.SOCKETS.dec()
         # Not by the sender: granian never gets done with a close while somebody still waits to receive.
         if self._closing is not None:

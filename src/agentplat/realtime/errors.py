@@ -32,6 +32,13 @@ class PositionInvalid(BadRequest):
     code = "position_invalid"
 
 
+class TooFarBehind(AppError):
+    """More runs than can be resumed at once have gone on since. Begin anew, with a snapshot."""
+
+    status = 410
+    code = "too_far_behind"
+
+
 class TicketInvalid(Unauthenticated):
     """This ticket is unknown, used or expired."""
 

@@ -43,7 +43,7 @@ class Replay:
             if recent is not None or watched.number <= self.number:
                 if not self._pass_on(recent or [], watched.number, watched.over):
                     return False
-                subscription.goes_on(watched.run_id, max(self.number, watched.number))
+                subscription.goes_on(watched.run_id, max(self.number, watched.number), watched.over)
                 return True
             if not await self._read():
                 return False

@@ -121,7 +121,7 @@ class Session:
                         self._replay(watched, subscription, target.last_event)
                     else:
                         self._stop(key, key.id)
-                        subscription.goes_on(key.id, watched.number)
+                        subscription.goes_on(key.id, watched.number, watched.over)
             finally:
                 self._hub.release(watched)
 
@@ -236,7 +236,7 @@ class Session:
             self._stop(key, key.id)
             self._client.acknowledge(key, watched.number, watched.over)
             self._client.snapshot(key, watched.number, data)
-            subscription.goes_on(watched.run_id, watched.number)
+            subscription.goes_on(watched.run_id, watched.number, watched.over)
 
     async def _stored(self, run_id: str) -> bytes:
         """The state of a run whose journal is gone, from its row."""
@@ -266,7 +266,7 @@ class Session:
         async with watched.lock:
             data = await _state(watched.fold)
             self._client.snapshot(subscription.key, watched.number, data)
-            subscription.goes_on(watched.run_id, watched.number)
+            subscription.goes_on(watched.run_id, watched.number, watched.over)
 
 
 async def _state(fold: Fold) -> bytes:

@@ -47,9 +47,12 @@ class Position(Struct, frozen=True, kw_only=True):
     @classmethod
     def decode(cls, text: str) -> "Position":
         try:
-            return msgspec.json.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls)
+            position = msgspec.json.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls)
         except (ValueError, msgspec.DecodeError) as error:
             raise PositionInvalid from error
+        if position.since.tzinfo is None or any(number < DONE for number in position.runs.values()):
+            raise PositionInvalid
+        return position
 
 
 class EventStream:

@@ -6,9 +6,9 @@ from msgspec import Struct
 from agentplat.accounts.models import User
 from agentplat.graphs import service as graphs
 from agentplat.infra.ids import is_id
-from agentplat.realtime.errors import PositionInvalid
+from agentplat.realtime.errors import PositionInvalid, TooFarBehind
 from agentplat.realtime.hub import Hub
-from agentplat.realtime.models import ChannelKey, EventFilter, EventKind, GraphTarget, RunTarget
+from agentplat.realtime.models import MAX_RESUMED, ChannelKey, EventFilter, EventKind, GraphTarget, RunTarget
 from agentplat.realtime.stream import DONE, EventStream, GraphStream, Position, StreamResponse
 from agentplat.runs import service as runs
 
@@ -83,9 +83,11 @@ async def _missed(user_id: str, graph_id: str, position: Position) -> dict[str, 
     # A run that was deleted since is missed by nobody.
     still = await runs.own(user_id, list(known), graph_id)
     over = position.runs.keys() - known.keys()
-    return {run_id: number for run_id, number in begun.items() if run_id not in over} | {
-        run_id: known[run_id] for run_id in still
-    }
+    missed = {run_id: number for run_id, number in begun.items() if run_id not in over}
+    missed |= {run_id: known[run_id] for run_id in still}
+    if len(missed) > MAX_RESUMED:
+        raise TooFarBehind
+    return missed
 
 
 def _number(text: str) -> int:

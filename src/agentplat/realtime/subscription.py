@@ -64,7 +64,10 @@ class Subscription:
         self.sink.gap(self, chunk)
         return False
 
-    def goes_on(self, run_id: str, number: int) -> None:
-        """From now on live events of the run are for this subscription, beginning behind `number`."""
+    def goes_on(self, run_id: str, number: int, over: bool) -> None:
+        """From now on live events of the run are for this subscription, behind `number`; none if it is over."""
         self.held.discard(run_id)
-        self.floors[run_id] = number
+        if over:
+            self.floors.pop(run_id, None)
+        else:
+            self.floors[run_id] = number

@@ -99,12 +99,12 @@ async def begun(channels: Sequence[tuple[str, str | None]], since: datetime) -> 
     """Runs of these users (and graphs, where one is named) that were accepted since then, oldest first."""
     return _positions(
         await db().fetch(
-            """
+            f"""
             SELECT DISTINCT r.id, r.user_id, r.graph_id, r.created_at, 0 AS row_seq
             FROM unnest($1::text[], $2::text[]) AS c (user_id, graph_id)
             JOIN runs r ON r.user_id = c.user_id AND (c.graph_id IS NULL OR r.graph_id = c.graph_id)
             WHERE r.created_at >= $3 AND NOT r.is_deleted
-            ORDER BY r.created_at
+            ORDER BY r.created_at LIMIT {MAX_RUNS}
             """,
             [user_id for user_id, _ in channels],
             [graph_id for _, graph_id in channels],
