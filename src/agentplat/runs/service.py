@@ -64,7 +64,6 @@ __all__ = [
     "run_members",
     "start",
     "stop",
-    "whole",
 ]
 
 _log = get_logger(__name__)
