@@ -2,8 +2,9 @@ from io import StringIO
 
 from rich.console import Console
 
-from agentplat.cli.platform_client import Graph, InputSchema, Node, NodeEvent, NodeRun
+from agentplat.cli.platform_client import Graph, InputSchema, Node
 from agentplat.cli.progress import Display, Tally
+from agentplat.client import NodeExecution
 
 STORE = "1ff065e9-88e8-4358-9d82-8dc91f622ba9"
 
@@ -17,8 +18,9 @@ def tally() -> Tally:
     return Tally(Graph("g", 1, "G", nodes, InputSchema(), InputSchema()), {STORE: "StoreValueBlock"})
 
 
-def event(node_id: str, number: int, status: str) -> NodeEvent:
-    return NodeEvent(node_id, f"{node_id}{number}", status)
+def event(node_id: str, number: int, status: str, error: str = "") -> NodeExecution:
+    output = {"error": [error]} if error else {}
+    return NodeExecution(node_id=node_id, node_exec_id=f"{node_id}{number}", status=status, output_data=output)
 
 
 def test_nodes_are_named_by_people_then_by_pin_then_by_block() -> None:
@@ -46,7 +48,7 @@ def test_late_and_repeated_events_change_nothing() -> None:
 def test_the_platform_has_the_last_word() -> None:
     counting = tally()
     counting.take(event("a", 1, "RUNNING"))
-    counting.settle([NodeRun("b", "b1", "FAILED", {"error": ["no"]})])
+    counting.restart([event("b", 1, "FAILED", "no")])
     assert [node.summary() for node in counting.nodes.values()] == ["", "1 failed", ""]
 
 
@@ -62,12 +64,13 @@ async def test_plain_output_has_a_line_per_changed_node_and_not_per_execution() 
     assert screen.getvalue() == "  Keep [it] (StoreValue): 1000 done\n"
 
 
-def test_the_table_shows_every_node_and_takes_names_literally() -> None:
+def test_the_tree_shows_every_node_and_takes_names_literally() -> None:
     counting = tally()
-    counting.take(event("a", 1, "FAILED"))
+    counting.take(event("a", 1, "FAILED", "[no] reason"))
     screen = StringIO()
     Display(Console(file=screen, force_terminal=True, width=100, no_color=True), counting).close()
     shown = screen.getvalue()
     assert "Keep [it]" in shown
     assert "1 failed" in shown
+    assert "[no] reason" in shown
     assert "1 node executions" in shown

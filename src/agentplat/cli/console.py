@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from http import HTTPStatus
 from typing import NoReturn
 
 import click
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agentplat.client import ClientError, ConnectionLost, GaveUp, Refused
 from agentplat.infra.errors import AppError
 
 out = Console(highlight=False, soft_wrap=True)
@@ -28,9 +30,27 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     out.print(drawn, soft_wrap=False)
 
 
-def fail(error: AppError, status: int = 1) -> NoReturn:
+def fail(error: AppError | ClientError, status: int = 1) -> NoReturn:
     """Say what went wrong, and what to do if that is known, without a traceback. Exits with `status`."""
     err.print(f"[bold red]Error:[/] {escape(str(error))}")
-    if error.hint:
-        err.print(escape(error.hint))
+    for problem in problems_of(error):
+        err.print(f"  {escape(problem)}")
+    if hint := _hint(error):
+        err.print(escape(hint))
     sys.exit(status)
+
+
+def problems_of(error: AppError | ClientError) -> list[str]:
+    """The single things that are wrong, beyond the message."""
+    problems = error.problems if isinstance(error, Refused) else []
+    return [problem for problem in problems if problem != str(error)]
+
+
+def _hint(error: AppError | ClientError) -> str | None:
+    if isinstance(error, AppError):
+        return error.hint
+    if isinstance(error, Refused) and error.status == HTTPStatus.UNAUTHORIZED:
+        return "Give a token of that platform with --token or AGENTPLAT_TOKEN (`agentplat token` there prints one)."
+    if isinstance(error, ConnectionLost | GaveUp):
+        return "`agentplat up` starts one on this machine."
+    return None

@@ -7,6 +7,7 @@ import click
 
 from agentplat.cli.console import fail
 from agentplat.cli.lifeline import follow_supervisor
+from agentplat.client import ClientError
 from agentplat.infra.errors import AppError
 
 # In the order of the help text, with the help itself: showing it must not import every module.
@@ -43,7 +44,7 @@ class _Lazy(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except AppError as error:
+        except (AppError, ClientError) as error:
             fail(error)
 
 

@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from agentplat.cli.follow import PHASES, Outcome
-from agentplat.cli.platform_client import FINAL, Graph, NodeRun
-from agentplat.cli.progress import Tally
+from agentplat.cli.platform_client import Graph
+from agentplat.cli.progress import Tally, error_of
+from agentplat.client import FINAL, NodeExecution
 
 # What the platform tells of a run, and of one execution of a node.
 MOMENTS = ("enqueued", "leased", "first_node_started", "finished")
@@ -58,17 +59,13 @@ def _show_failures(console: Console, outcome: Outcome, tally: Tally) -> None:
         console.print("[bold]Failed nodes[/]")
     for execution in failed[:MOST_FAILURES]:
         node = tally.nodes.get(execution.node_id)
-        console.print(f"  [red]{escape(node.name if node else execution.node_id)}[/]: {escape(_error(execution))}")
+        console.print(f"  [red]{escape(node.name if node else execution.node_id)}[/]: {escape(error_of(execution))}")
     if (more := len(failed) - MOST_FAILURES) > 0:
         console.print(f"  [dim]and {more:,} more[/]")
 
 
-def _failed(outcome: Outcome) -> list[NodeRun]:
+def _failed(outcome: Outcome) -> list[NodeExecution]:
     return [execution for execution in outcome.run.node_executions if execution.status == "FAILED"]
-
-
-def _error(execution: NodeRun) -> str:
-    return " ".join(str(text) for text in execution.output_data.get("error", ())) or "it gave no reason"
 
 
 def _show_phases(console: Console, outcome: Outcome) -> None:
@@ -107,15 +104,15 @@ def _show_nodes(console: Console, outcome: Outcome, tally: Tally) -> None:
     console.print(table, soft_wrap=False)
 
 
-def node_timings(executions: Iterable[NodeRun]) -> dict[str, tuple[int, dict[str, float | None]]]:
+def node_timings(executions: Iterable[NodeExecution]) -> dict[str, tuple[int, dict[str, float | None]]]:
     """By node: how often it was executed, and the mean seconds of each span, as far as any execution tells."""
-    by_node: dict[str, list[NodeRun]] = {}
+    by_node: dict[str, list[NodeExecution]] = {}
     for execution in executions:
         by_node.setdefault(execution.node_id, []).append(execution)
     return {node_id: (len(all_), {span: _mean(all_, span) for span in SPANS}) for node_id, all_ in by_node.items()}
 
 
-def _mean(executions: Sequence[NodeRun], span: str) -> float | None:
+def _mean(executions: Sequence[NodeExecution], span: str) -> float | None:
     known = [seconds for execution in executions if (seconds := execution.timings.get(span)) is not None]
     return fmean(known) if known else None
 
@@ -161,6 +158,6 @@ def document(graph: Graph, outcome: Outcome, tally: Tally, **more: Any) -> dict[
             }
             for node in tally.nodes.values()
         ],
-        "failed": [{"node_id": execution.node_id, "error": _error(execution)} for execution in _failed(outcome)],
+        "failed": [{"node_id": execution.node_id, "error": error_of(execution)} for execution in _failed(outcome)],
         **more,
     }

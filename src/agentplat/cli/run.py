@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from agentplat.cli import report
-from agentplat.cli.console import err, fail, out
+from agentplat.cli.console import err, fail, out, problems_of
 from agentplat.cli.follow import Follower, Outcome
 from agentplat.cli.inputs import CredentialsMissing, InputsMissing, choose_credentials, parse_inputs, unknown_inputs
-from agentplat.cli.platform_client import Graph, PlatformClient, Refused
+from agentplat.cli.platform_client import Graph, PlatformClient
 from agentplat.cli.progress import Display, Tally
 from agentplat.cli.supervisor import interruptible
 from agentplat.cli.target import Target, target
+from agentplat.client import Refused
 from agentplat.infra.errors import AppError
 from agentplat.infra.settings import get_settings
 
@@ -84,14 +85,11 @@ def read_agent(file: Path) -> dict[str, Any]:
     return document
 
 
-def refuse(error: AppError, as_json: bool) -> NoReturn:
+def refuse(error: AppError | Refused, as_json: bool) -> NoReturn:
     """The agent could not be imported or started: say everything that is wrong with it."""
-    problems = [problem for problem in getattr(error, "problems", ()) if problem != error.message]
     if as_json:
-        document = {"status": None, "error": {"code": error.code, "message": error.message, "problems": problems}}
-        click.echo(msgspec.json.encode(document))
-    # One more line each, below the message.
-    error.hint = "\n".join([*(f"  {problem}" for problem in problems), *([error.hint] if error.hint else [])])
+        problem = {"code": error.code, "message": error.message, "problems": problems_of(error)}
+        click.echo(msgspec.json.encode({"status": None, "error": problem}))
     fail(error, USAGE)
 
 
