@@ -15,6 +15,7 @@ COMMANDS = {
     "up": "Start everything on this machine and keep it running.",
     "demo": "Run a sample agent end to end and show what happens.",
     "run": "Import one agent file and run it.",
+    "watch": "Watch a run live, from its beginning or from any event.",
     "server": "Serve the API and the WebSocket.",
     "worker": "Execute runs from the queue.",
     "migrate": "Bring the database schema up to date.",
