@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "Import one agent file and run it.",
     "watch": "Watch a run live, from its beginning or from any event.",
     "server": "Serve the API and the WebSocket.",
+    "websocket": "Serve the WebSocket alone.",
     "worker": "Execute runs from the queue.",
     "migrate": "Bring the database schema up to date.",
     "retention": "Drop the journals of runs that are long over.",

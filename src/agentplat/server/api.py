@@ -14,6 +14,13 @@ async def health() -> dict[str, str]:
     return {"status": "healthy"}
 
 
+@get("/", opt={PUBLIC: True}, include_in_schema=False)
+async def alive() -> dict[str, str]:
+    """The same, where the contract has it for the process of the event sockets."""
+    await check_database()
+    return {"status": "healthy"}
+
+
 @get("/openapi.json", opt={PUBLIC: True}, include_in_schema=False, sync_to_thread=False)
 def openapi(request: Request) -> Response[bytes]:  # type: ignore[type-arg]
     return Response(document(request.app), media_type="application/json")

@@ -1,12 +1,22 @@
 """The API server, assembled."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 from litestar import Litestar
 from litestar.config.compression import CompressionConfig
 from litestar.di import Provide
 from litestar.enums import ScopeType
-from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+from litestar.types import (
+    ControllerRouterHandler,
+    HTTPScope,
+    LifeSpanReceive,
+    LifeSpanScope,
+    LifeSpanSend,
+    Receive,
+    Scope,
+    Send,
+)
 
 from agentplat.infra.settings import Settings
 from agentplat.realtime.service import STREAMED
@@ -15,13 +25,15 @@ from agentplat.server.auth import Authentication, current_user
 from agentplat.server.cors import Cors
 from agentplat.server.edge import Edge
 from agentplat.server.errors import render
-from agentplat.server.lifespan import services
+from agentplat.server.lifespan import services, socket_services
 from agentplat.server.request import ApiRequest
-from agentplat.server.routes import ROUTES
+from agentplat.server.routes import ROUTES, SOCKET_ROUTES
 
 COMPRESSED_FROM_BYTES = 50_000
 # Higher levels gain a few percent for several times the time, and compressing holds up the event loop.
 COMPRESSION_LEVEL = 4
+
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
 
 class Application(Litestar):
@@ -43,13 +55,21 @@ class Application(Litestar):
 
 def create_app(settings: Settings | None = None) -> Litestar:
     """Needs no service and no key: those are the lifespan's."""
-    settings = settings or Settings.from_env()
+    return _assembled(ROUTES, services, settings or Settings.from_env())
+
+
+def create_socket_app(settings: Settings | None = None) -> Litestar:
+    """The event sockets and streams alone, for a process of their own."""
+    return _assembled(SOCKET_ROUTES, socket_services, settings or Settings.from_env())
+
+
+def _assembled(routes: list[ControllerRouterHandler], lifespan: Lifespan, settings: Settings) -> Litestar:
     app = Application(
-        route_handlers=ROUTES,
+        route_handlers=routes,
         dependencies={"user": Provide(current_user, sync_to_thread=False)},
         middleware=[Authentication()],
         exception_handlers={Exception: render},
-        lifespan=[services],
+        lifespan=[lifespan],
         request_class=ApiRequest,
         request_max_body_size=settings.max_request_bytes,
         compression_config=CompressionConfig(

@@ -20,6 +20,13 @@ HEALTH_SECONDS = 2.0
 
 @asynccontextmanager
 async def services(app: Litestar) -> AsyncIterator[None]:
+    async with socket_services(app), runs.hearing_ends():
+        yield
+
+
+@asynccontextmanager
+async def socket_services(app: Litestar) -> AsyncIterator[None]:
+    """What event sockets need. Blocks are among it, because runs are folded by graphs of them."""
     settings = get_settings()
     accounts.verifier(settings)
     blocks.catalogue()
@@ -30,7 +37,6 @@ async def services(app: Litestar) -> AsyncIterator[None]:
         _ = await open_redis(settings)
         stack.push_async_callback(close_redis)
         await stack.enter_async_context(realtime.following())
-        _ = await stack.enter_async_context(runs.hearing_ends())
         yield
 
 

@@ -1,4 +1,4 @@
-"""All routes of the API, one line per domain."""
+"""All routes of the API, one line per domain; and those of a process that serves the event sockets alone."""
 
 from litestar.types import ControllerRouterHandler
 
@@ -6,6 +6,7 @@ from agentplat.blocks.api import router as blocks
 from agentplat.graphs.api import router as graphs
 from agentplat.realtime.api import router as realtime
 from agentplat.runs.api import router as runs
-from agentplat.server.api import health, openapi
+from agentplat.server.api import alive, health, openapi
 
 ROUTES: list[ControllerRouterHandler] = [health, openapi, blocks, graphs, runs, realtime]
+SOCKET_ROUTES: list[ControllerRouterHandler] = [alive, realtime]
