@@ -1,6 +1,7 @@
 """The client itself: requests over HTTP, and where the streams begin."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from http import HTTPStatus
 from time import monotonic
 from types import TracebackType
@@ -11,15 +12,17 @@ import httpx2
 import msgspec
 
 from agentplat.client.errors import ClientError, ConnectionLost, GaveUp, Refused, refusal
+from agentplat.client.many import RunsWatch
 from agentplat.client.models import Event, Run, RunEvent, Snapshot
+from agentplat.client.one import RunWatch
 from agentplat.client.patience import Patience, unreachable
 from agentplat.client.socket import EventSocket
-from agentplat.client.sse import follow
 
 # Until a large agent is checked and stored, or a stop has been carried out.
 ANSWER_SECONDS = 60.0
 # The longest that the platform lets one request wait for a run.
 MOST_WAIT = 60
+MOST_LISTED = 100
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Answers of something before the platform, or of a platform whose database is away: nothing was done.
 AWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
@@ -29,6 +32,14 @@ T = TypeVar("T")
 
 class _Graph(msgspec.Struct, frozen=True):
     version: int
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    id: str
+
+
+class _Page(msgspec.Struct, frozen=True):
+    executions: list[_Listed]
 
 
 class AsyncClient:
@@ -122,16 +133,37 @@ class AsyncClient:
         are wanted. A connection that breaks is made again, and the stream goes on with the next number.
         """
         run_id = run if isinstance(run, str) else run.id
-        socket = EventSocket(self.url, self.token, self.proxied, self.patience)
-        return socket.watch(run_id, last_event, snapshot=snapshot, nodes=nodes, node_events=node_events)
+        watch = RunWatch(run_id, last_event, snapshot=snapshot, nodes=nodes, node_events=node_events)
+        return self._socket().follow(watch)
 
-    def watch_graph(self, graph_id: str, last_event: str | None = None) -> AsyncGenerator[RunEvent, None]:
-        """Events of all runs of a graph, for ever: from now on, or after an event's `position`."""
-        return follow(self._http, f"/api/graphs/{graph_id}/events", last_event, self.patience)
+    async def watch_graph(
+        self, graph_id: str, last_event: Mapping[str, int] | None = None
+    ) -> AsyncGenerator[RunEvent, None]:
+        """Events of all runs of a graph from now on, for ever, without those of nodes.
 
-    def watch_user(self, last_event: str | None = None) -> AsyncGenerator[RunEvent, None]:
-        """Events of all of the user's runs, for ever: from now on, or after an event's `position`."""
-        return follow(self._http, "/api/events", last_event, self.patience)
+        `last_event` has the number of the last known event of each run that is to be resumed, by run id.
+        """
+        await self.ask("GET", f"/api/graphs/{graph_id}", _Graph)  # an unknown one would just stay silent
+
+        async def listed() -> list[str]:
+            path = f"/api/graphs/{graph_id}/executions?page_size={MOST_LISTED}"
+            return [run.id for run in (await self.ask("GET", path, _Page)).executions]
+
+        watch = RunsWatch("subscribe_graph_executions", {"graph_id": graph_id}, last_event or {}, listed)
+        async with aclosing(self._socket().follow(watch)) as events:
+            async for event in events:
+                yield event
+
+    def watch_user(self, last_event: Mapping[str, int] | None = None) -> AsyncGenerator[RunEvent, None]:
+        """The same of all runs of the user."""
+
+        async def listed() -> list[str]:
+            return [run.id for run in await self.ask("GET", "/api/executions", list[_Listed])]
+
+        return self._socket().follow(RunsWatch("subscribe_user", {}, last_event or {}, listed))
+
+    def _socket(self) -> EventSocket:
+        return EventSocket(self.url, self.token, self.proxied, self.patience)
 
     async def ask(
         self,

@@ -57,15 +57,11 @@ class Run(Struct, frozen=True, kw_only=True):
 
 
 class RunEvent(Struct, frozen=True, kw_only=True):
-    """The run changed. `seq` is the event's number in its run: 1, 2, 3 …; `raw` is the event's data as it was sent.
-
-    `position` is where a stream of several runs can be resumed after this event.
-    """
+    """The run changed. `seq` is the event's number in its run: 1, 2, 3 …; `raw` is the event's data as it was sent."""
 
     seq: int
     run: Run
     raw: bytes
-    position: str = ""
 
     @property
     def final(self) -> bool:

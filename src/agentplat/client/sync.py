@@ -71,10 +71,10 @@ class Client:
     ) -> Iterator[Event]:
         return self._each(self._client.watch(run, last_event, snapshot=snapshot, nodes=nodes, node_events=node_events))
 
-    def watch_graph(self, graph_id: str, last_event: str | None = None) -> Iterator[RunEvent]:
+    def watch_graph(self, graph_id: str, last_event: Mapping[str, int] | None = None) -> Iterator[RunEvent]:
         return self._each(self._client.watch_graph(graph_id, last_event))
 
-    def watch_user(self, last_event: str | None = None) -> Iterator[RunEvent]:
+    def watch_user(self, last_event: Mapping[str, int] | None = None) -> Iterator[RunEvent]:
         return self._each(self._client.watch_user(last_event))
 
     def _call(self, asked: Coroutine[Any, Any, T]) -> T:
