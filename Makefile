@@ -38,6 +38,7 @@ test: $(VENV)/.dev
 # The long form of tests/faults; `make test` runs each fault for some seconds.
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults $(FAULTS)
+	$(BIN)/python -m tests.faults.sockets
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -82,7 +82,7 @@ async def campaign(
 ) -> Report:
     chance = random.Random(seed)
     settings = platform.settings
-    async with _opened(settings):
+    async with opened(settings):
         # Each campaign is judged by its own runs. Those of the last one are final.
         await db().execute("TRUNCATE journal, runs, credit_transactions, balances CASCADE")
         rich = await _user(PLENTY)
@@ -99,7 +99,7 @@ async def campaign(
             recovering = monotonic()
             async with asyncio.timeout(RECOVERY_SECONDS):
                 await loading
-            async with _opened(settings) as redis:
+            async with opened(settings) as redis:
                 unsettled = await _settled(recovering + RECOVERY_SECONDS)
                 recovered = monotonic() - recovering
                 reviewers.answer_rest()
@@ -151,7 +151,7 @@ async def _violations(records: dict[str, Record], load: Load, reviewers: Reviewe
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[Redis]:
+async def opened(settings: Settings) -> AsyncIterator[Redis]:
     """Database and Redis of the platform. Only while nothing is broken: the last fault may need a moment to heal."""
     async with asyncio.timeout(RECOVERY_SECONDS):
         while True:
