@@ -10,13 +10,14 @@ import msgspec
 
 from benchmarks.report import Result, machine
 
-CASES = ("engine_chain", "run_latency", "throughput", "durability", "recovery", "scaling", "stop")
+SOCKETS = ("socket_fanout", "socket_latency", "socket_idle", "socket_stalled")
+CASES = ("engine_chain", "run_latency", "throughput", "durability", "recovery", "scaling", "stop", *SOCKETS)
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("cases", nargs="*", choices=[*CASES, []], metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("cases", nargs="*", choices=[*CASES, "sockets", []], metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--save", action="store_true", help="write the results beside the code")
     parser.add_argument("--one", choices=CASES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -28,7 +29,8 @@ def main() -> int:
     say(f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}, Python {facts['python']}")
     say(", ".join(f"{name} {number}" for name, number in facts["packages"].items()))
     results = []
-    for case in arguments.cases or CASES:
+    asked = [case for name in arguments.cases for case in (SOCKETS if name == "sockets" else (name,))]
+    for case in asked or CASES:
         output = subprocess.run(
             [sys.executable, "-m", "benchmarks", "--one", case], stdout=subprocess.PIPE, check=True
         ).stdout

@@ -34,6 +34,14 @@ def sleeping(nodes: int) -> dict[str, Any]:
     return _graph(f"{nodes} asleep", drawn, [_link(loop, "item", timer, "input_message")])
 
 
+def endless() -> dict[str, Any]:
+    """An endless loop of two trivial nodes, for who decides himself when it goes on."""
+    first, one, two = (str(uuid4()) for _ in range(3))
+    nodes = [_node(first, STORE, {"input": 0}), _node(one, STORE, {}), _node(two, STORE, {})]
+    links = [_link(source, "output", sink, "input") for source, sink in ((first, one), (one, two), (two, one))]
+    return _graph("endless", nodes, links)
+
+
 def ticking() -> dict[str, Any]:
     """An endless loop of a calculation and a timer of no length, which waits for the journal each time."""
     first, add, timer = (str(uuid4()) for _ in range(3))

