@@ -21,8 +21,8 @@ from benchmarks.sockets.crowd import allow_files, crowd
 from benchmarks.sockets.feeder import FedRun, Feeder, feeding
 from benchmarks.sockets.process import OURS, Served, served
 
-RUNS, WATCHERS = 50, 18
-GRAPH_WATCHERS, USER_WATCHERS = 80, 20
+RUNS, WATCHERS = 50, 19
+GRAPH_WATCHERS, USER_WATCHERS = 40, 10
 EVENTS_PER_SECOND = 20.0
 EVENTS_PER_STEP = 6
 ROUNDS, ROUND_SECONDS = 5, 6.0
