@@ -15,6 +15,12 @@ from tests.support.shared import SHARED, needs_shared
 # What is served so far, and conforms.
 OPERATIONS = [
     ("GET", "/health"),
+    ("POST", "/api/auth/user"),
+    ("POST", "/api/auth/user/email"),
+    ("GET", "/api/auth/user/timezone"),
+    ("POST", "/api/auth/user/timezone"),
+    ("GET", "/api/auth/user/preferences"),
+    ("POST", "/api/auth/user/preferences"),
     ("GET", "/api/blocks"),
     ("POST", "/api/blocks/{}/execute"),
     ("GET", "/api/graphs"),

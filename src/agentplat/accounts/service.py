@@ -12,7 +12,6 @@ from typing import Any
 import jwt
 from jwt.algorithms import get_default_algorithms
 
-from agentplat.accounts import queries
 from agentplat.accounts.errors import (
     ImpersonationRefused,
     SubjectMissing,
@@ -21,6 +20,7 @@ from agentplat.accounts.errors import (
     UserNotFound,
 )
 from agentplat.accounts.models import DEFAULT_USER, User
+from agentplat.accounts.queries import users
 from agentplat.infra.errors import ConfigError
 from agentplat.infra.lru import LRU
 from agentplat.infra.settings import Settings, get_settings
@@ -140,7 +140,7 @@ async def ensure_user(user: User) -> None:
     """Make sure that the user has a row to own things with. One statement per user and process."""
     if _known_users.get(user.id):
         return
-    await queries.insert_missing(user)
+    await users.insert_missing(user)
     _known_users.put(user.id, True)
 
 
@@ -148,7 +148,7 @@ async def impersonate(admin: User, user_id: str) -> User:
     """The user that an administrator acts as. Unlike a token's, this id is not proven to be anybody's."""
     if not admin.is_admin:
         raise ImpersonationRefused
-    found = await queries.find(user_id) if is_user_id(user_id) else None
+    found = await users.find(user_id) if is_user_id(user_id) else None
     if found is None:
         raise UserNotFound(f"There is no user {user_id!r} to act as")
     return found

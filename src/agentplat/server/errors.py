@@ -37,7 +37,7 @@ UNREACHABLE = (
 # Far beyond what anybody draws, and far from where code that follows a value downwards runs out of stack.
 MAX_NESTING = 100
 
-_PLACE = re.compile(r" - at `(?:(?:key|value) in )?\$(.*)`$")
+_PLACE = re.compile(r" - at (?:`key` in )?`(?:(?:key|value) in )?\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _MISSING = re.compile(r"^Object missing required field `(.+?)`")
 

@@ -1,0 +1,5 @@
+from litestar.types import ControllerRouterHandler
+
+from agentplat.accounts.api.users import router as users
+
+routers: list[ControllerRouterHandler] = [users]

@@ -1,0 +1,26 @@
+"""What may be an address or a time zone."""
+
+import re
+from functools import cache
+from zoneinfo import available_timezones
+
+from agentplat.accounts.errors import EmailInvalid
+
+# Whether an address exists only a mail can tell; this keeps out what can't be one.
+_EMAIL = re.compile(r"[^\s@\"(),:;<>\[\\\]]{1,64}@[^\s@\"(),:;<>\[\\\]]+\.[^\s@\"(),:;<>\[\\\].]+")
+_MAX_EMAIL_LENGTH = 254
+# Names that the machine has for itself.
+_NO_ZONES = frozenset({"localtime", "Factory"})
+
+
+def checked_email(text: str, *loc: str) -> str:
+    """The address without spaces around it. `loc` says where in the request it stood."""
+    address = text.strip()
+    if len(address) > _MAX_EMAIL_LENGTH or not address.isprintable() or not _EMAIL.fullmatch(address):
+        raise EmailInvalid.at(*loc)
+    return address
+
+
+@cache
+def timezones() -> frozenset[str]:
+    return frozenset(available_timezones()) - _NO_ZONES
