@@ -47,6 +47,8 @@ def test_lists_are_json_or_have_commas(text: str, expected: tuple[str, ...]) -> 
         ("LOG_FORMAT", "xml", "expected one of auto, json, console"),
         ("BACKEND_CORS_ALLOW_ORIGINS", '["http://a"', "BACKEND_CORS_ALLOW_ORIGINS"),
         ("BACKEND_CORS_ALLOW_ORIGINS", "[1]", "a list of strings"),
+        ("AGENTPLAT_SECRET_KEYS", f"{'x' * 40},hunter2", "at least 32 characters"),
+        ("AGENTPLAT_REFRESH_GRACE", "61", "a number from 0 to 60"),
         ("DATABASE_URL", "mysql://u:hunter2@host/db", "postgresql:// or postgres://"),
     ],
 )
@@ -91,3 +93,17 @@ def test_public_key_algorithms_need_a_key(fresh: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("JWT_SIGN_ALGORITHM", "RS256")
     with pytest.raises(ConfigError, match="needs a public key"):
         read_again()
+
+
+def test_a_key_pair_of_its_own_is_made_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SIGN_ALGORITHM", "ES256")
+    settings = read_again()
+    assert settings.jwt_verify_key is None
+    assert settings.jwt_sign_key is not None
+    assert settings.jwt_sign_key.startswith("-----BEGIN PRIVATE KEY-----")
+    assert (fresh / "jwt.es256.pem").stat().st_mode & 0o777 == 0o600
+    assert read_again() == settings
+
+
+def test_keys_in_one_line() -> None:
+    assert Settings.from_env({"JWT_SIGN_KEY": "a\\nb"}).jwt_sign_key == "a\nb"

@@ -146,6 +146,7 @@ class Platform:
             "AGENTPLAT_HOST": settings.host,
             "AGENTPLAT_PORT": str(settings.port),
             "JWT_VERIFY_KEY": settings.jwt_verify_key or "",
+            "JWT_SIGN_KEY": settings.jwt_sign_key or "",
         }
 
     def _start_fake_llm(self) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from agentplat.infra import keys
 from agentplat.infra.errors import ConfigError
 
 # Read by PyJWT; "none" is not among them on purpose.
@@ -22,12 +22,13 @@ SIGN_ALGORITHMS = (
 DEFAULT_HOME = Path("~/.agentplat")
 # Ten years: dates can't be had for just any number of seconds.
 MAX_DEADLINE_SECONDS = 315_360_000
+SHORTEST_SECRET = 32
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("auto", "json", "console")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """`jwt_verify_key` is None only until `get_settings` has put the machine's own key in its place."""
+    """One of `jwt_verify_key` and `jwt_sign_key` is set at the latest when `get_settings` has looked."""
 
     database_url: str | None = None
     redis_url: str | None = None
@@ -36,8 +37,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8006
     jwt_verify_key: str | None = None
+    jwt_sign_key: str | None = None
     jwt_sign_algorithm: str = "HS256"
     jwt_audience: str = "authenticated"
+    jwt_issuer: str | None = None
+    secret_keys: tuple[str, ...] = ()
+    enable_sign_up: bool = True
+    refresh_grace_seconds: float = 10.0
     enable_auth: bool = True
     enable_credit: bool = False
     frontend_base_url: str = "http://localhost:3000"
@@ -85,38 +91,20 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 @cache
 def get_settings() -> Settings:
-    """The settings of this process, with a key for tokens made on first use when none is configured."""
+    """The settings of this process, with a key for tokens made on first use when none is configured.
+
+    For ES256 that is a key pair in `jwt_sign_key`; what tokens are checked with follows from it.
+    """
     settings = Settings.from_env()
-    if settings.jwt_verify_key is None:
-        if not settings.jwt_sign_algorithm.startswith("HS"):
+    if settings.jwt_verify_key is None and settings.jwt_sign_key is None:
+        if settings.jwt_sign_algorithm.startswith("HS"):
+            key = keys.kept(settings.home / "jwt.key", keys.new_secret, "JWT_VERIFY_KEY")
+            return msgspec.structs.replace(settings, jwt_verify_key=key)
+        if settings.jwt_sign_algorithm != "ES256":
             raise ConfigError(f"JWT_SIGN_ALGORITHM={settings.jwt_sign_algorithm} needs a public key in JWT_VERIFY_KEY")
-        settings = msgspec.structs.replace(settings, jwt_verify_key=_own_key(settings.home / "jwt.key"))
+        pair = keys.kept(settings.home / "jwt.es256.pem", keys.new_private_key, "JWT_SIGN_KEY")
+        return msgspec.structs.replace(settings, jwt_sign_key=pair)
     return settings
-
-
-def _own_key(path: Path) -> str:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            # Written aside and linked into place: of two processes that start at once, both read the same key.
-            draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-            draft.touch(mode=0o600)
-            draft.write_text(secrets.token_urlsafe(48))
-            try:
-                os.link(draft, path)
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-        key = path.read_text().strip()
-    except OSError as error:
-        raise ConfigError(
-            f"JWT_VERIFY_KEY is not set, and a key can't be kept in {path.parent}: {error.strerror}",
-            hint="Set JWT_VERIFY_KEY, or AGENTPLAT_HOME to a directory that this account can write to.",
-        ) from error
-    if not key:
-        raise ConfigError(f"{path} is empty; delete it to have a new key made")
-    return key
 
 
 def _shown(name: str, text: str) -> str:
@@ -180,6 +168,18 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in items if item.strip())
 
 
+def _secrets(text: str) -> tuple[str, ...]:
+    found = _list(text)
+    if any(len(secret) < SHORTEST_SECRET for secret in found):
+        raise ValueError(f"each needs at least {SHORTEST_SECRET} characters")
+    return found
+
+
+def _pem(text: str) -> str:
+    """Files of variables often can't hold several lines, so `\\n` stands for their ends."""
+    return text.replace("\\n", "\n")
+
+
 _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("database_url", ("DATABASE_URL",), _url("postgresql", "postgres")),
     ("redis_url", ("REDIS_URL",), _url("redis", "rediss", "unix")),
@@ -188,7 +188,12 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("host", ("AGENTPLAT_HOST",), str),
     ("port", ("AGENTPLAT_PORT",), _number(int, 1, 65_535)),
     ("jwt_verify_key", ("JWT_VERIFY_KEY", "SUPABASE_JWT_SECRET"), str),
+    ("jwt_sign_key", ("JWT_SIGN_KEY",), _pem),
     ("jwt_sign_algorithm", ("JWT_SIGN_ALGORITHM",), _one_of(*SIGN_ALGORITHMS)),
+    ("jwt_issuer", ("JWT_ISSUER",), str),
+    ("secret_keys", ("AGENTPLAT_SECRET_KEYS",), _secrets),
+    ("enable_sign_up", ("AGENTPLAT_SIGN_UP",), _boolean),
+    ("refresh_grace_seconds", ("AGENTPLAT_REFRESH_GRACE",), _number(float, 0, 60)),
     ("enable_auth", ("ENABLE_AUTH",), _boolean),
     ("enable_credit", ("ENABLE_CREDIT",), _boolean),
     ("frontend_base_url", ("FRONTEND_BASE_URL",), _url("http", "https")),
