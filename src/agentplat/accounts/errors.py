@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agentplat.infra.errors import Conflict, Invalid, NotAllowed, NotFound, Unauthenticated
+from agentplat.infra.errors import AppError, Conflict, Invalid, NotAllowed, NotFound, Unauthenticated
 
 
 class TokenMissing(Unauthenticated):
@@ -57,6 +57,112 @@ class TimezoneUnknown(Invalid):
     @classmethod
     def at(cls, *loc: str) -> "TimezoneUnknown":
         return cls(detail=[_problem(cls.__doc__, loc)])
+
+
+# --- signing in: codes and statuses are those that Supabase's clients know
+
+
+class SignInError(AppError):
+    """This is not possible"""
+
+    status = 400
+
+    def __init__(self, message: str | None = None, **headers: str) -> None:
+        # Without this header the clients don't look at `code`.
+        super().__init__(message, headers={"X-Supabase-Api-Version": "2024-01-01", **headers})
+
+
+class CredentialsInvalid(SignInError):
+    """Invalid login credentials"""
+
+    code = "invalid_credentials"
+
+
+class UserExists(SignInError):
+    """User already registered"""
+
+    status = 422
+    code = "user_already_exists"
+
+
+class PasswordWeak(SignInError):
+    """This password is too weak"""
+
+    status = 422
+    code = "weak_password"
+
+
+class SignUpClosed(SignInError):
+    """Accounts are made by the administrators here"""
+
+    status = 422
+    code = "signup_disabled"
+
+
+class SignInElsewhere(SignInError):
+    """Signing in is not done here: tokens come from another issuer"""
+
+    status = 404
+    code = "sign_in_elsewhere"
+
+
+class RefreshTokenUnknown(SignInError):
+    """Invalid Refresh Token: Refresh Token Not Found"""
+
+    code = "refresh_token_not_found"
+
+
+class RefreshTokenReused(SignInError):
+    """Invalid Refresh Token: Already Used"""
+
+    code = "refresh_token_already_used"
+
+
+class SessionNotFound(SignInError):
+    """The session of this token is over"""
+
+    status = 403
+    code = "session_not_found"
+
+
+class OneTimeTokenInvalid(SignInError):
+    """The link is invalid, was used already, or has expired"""
+
+    status = 403
+    code = "otp_expired"
+
+
+class FlowUnknown(SignInError):
+    """There is no sign-in with another provider here"""
+
+    status = 404
+    code = "flow_state_not_found"
+
+
+class TooManyAttempts(SignInError):
+    """Too many attempts"""
+
+    status = 429
+    code = "over_request_rate_limit"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"Too many attempts. Try again in {seconds} seconds.", **{"Retry-After": str(seconds)})
+
+
+class SignInBusy(SignInError):
+    """Too many people sign in at this moment"""
+
+    status = 503
+    code = "busy"
+
+    def __init__(self) -> None:
+        super().__init__(**{"Retry-After": "1"})
+
+
+class InPersonOnly(NotAllowed):
+    """This can't be done while acting as somebody else"""
+
+    code = "in_person_only"
 
 
 def _problem(message: str | None, loc: tuple[str, ...]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 ADMIN = "admin"
-AUTHENTICATED = "authenticated"
+AUTHENTICATED: Final = "authenticated"
 
 
 class User(Struct, frozen=True, kw_only=True):
@@ -17,6 +17,7 @@ class User(Struct, frozen=True, kw_only=True):
     email: str | None = None
     role: str = AUTHENTICATED
     name: str | None = None
+    session_id: str | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -95,3 +96,110 @@ class Preferences(Struct, frozen=True, kw_only=True):
     daily_limit: int
     emails_sent_today: int
     last_reset_date: datetime
+
+
+# --- signing in, as Supabase's clients know it: what they send beyond this is ignored
+
+
+class Login(Struct, frozen=True, kw_only=True):
+    """A user as far as signing in goes. `session_alive` is about the session that was asked for, if one was."""
+
+    id: str
+    email: str | None
+    pending_email: str | None = None
+    email_verified: bool = True
+    name: str | None = None
+    role: str | None = None
+    password_hash: str | None = None
+    last_sign_in_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+    session_alive: bool = True
+
+
+class OneTimeKind(StrEnum):
+    RECOVERY = "recovery"
+    EMAIL_CHANGE = "email_change"
+
+
+class UserMetadata(Struct, frozen=True, kw_only=True):
+    name: str | None = None
+
+
+class SignUpBody(Struct, frozen=True, kw_only=True):
+    email: str
+    password: str
+    data: UserMetadata | None = None
+
+
+class TokenBody(Struct, frozen=True, kw_only=True):
+    """`email` and `password`, or `refresh_token`."""
+
+    email: str | None = None
+    password: str | None = None
+    refresh_token: str | None = None
+
+
+class UserUpdate(Struct, frozen=True, kw_only=True):
+    """Members that are left out stay."""
+
+    email: str | None = None
+    password: str | None = None
+    data: UserMetadata | None = None
+
+
+class RecoverBody(Struct, frozen=True, kw_only=True):
+    email: str
+
+
+class VerifyBody(Struct, frozen=True, kw_only=True):
+    type: str
+    token_hash: str
+
+
+class AdminUserBody(Struct, frozen=True, kw_only=True):
+    """`email_confirm` is ignored: addresses count from the beginning."""
+
+    email: str
+    password: str | None = None
+    email_confirm: bool = False
+    role: Literal["authenticated", "admin"] = AUTHENTICATED
+    user_metadata: UserMetadata | None = None
+
+
+class AuthUser(Struct, frozen=True, kw_only=True):
+    id: str
+    aud: str
+    role: str
+    email: str
+    new_email: str | UnsetType = UNSET
+    phone: str = ""
+    email_confirmed_at: datetime | None
+    confirmed_at: datetime | None
+    last_sign_in_at: datetime | None
+    app_metadata: dict[str, Any]
+    user_metadata: dict[str, Any]
+    identities: list[Any] = field(default_factory=list)
+    created_at: datetime
+    updated_at: datetime
+    is_anonymous: bool = False
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """`expires_in` counts seconds, `expires_at` is a Unix time in seconds."""
+
+    access_token: str
+    token_type: str = "bearer"
+    expires_in: int
+    expires_at: int
+    refresh_token: str
+    user: AuthUser
+
+
+class Handover(Struct, frozen=True, kw_only=True):
+    """A link that waits to be mailed."""
+
+    kind: OneTimeKind
+    address: str
+    link: str
+    expires_at: datetime

@@ -9,6 +9,7 @@ from agentplat.accounts.errors import EmailInvalid
 # Whether an address exists only a mail can tell; this keeps out what can't be one.
 _EMAIL = re.compile(r"[^\s@\"(),:;<>\[\\\]]{1,64}@[^\s@\"(),:;<>\[\\\]]+\.[^\s@\"(),:;<>\[\\\].]+")
 _MAX_EMAIL_LENGTH = 254
+_MAX_NAME_LENGTH = 200
 # Names that the machine has for itself.
 _NO_ZONES = frozenset({"localtime", "Factory"})
 
@@ -19,6 +20,13 @@ def checked_email(text: str, *loc: str) -> str:
     if len(address) > _MAX_EMAIL_LENGTH or not address.isprintable() or not _EMAIL.fullmatch(address):
         raise EmailInvalid.at(*loc)
     return address
+
+
+def clean_name(text: str | None) -> str | None:
+    """A name that Postgres can hold and a page can show."""
+    if text is None:
+        return None
+    return "".join(filter(str.isprintable, text)).strip()[:_MAX_NAME_LENGTH] or None
 
 
 @cache

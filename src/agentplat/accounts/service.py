@@ -12,6 +12,7 @@ from typing import Any
 import jwt
 from jwt.algorithms import get_default_algorithms
 
+from agentplat.accounts import one_time, sign_in, signing
 from agentplat.accounts.errors import (
     ImpersonationRefused,
     SubjectMissing,
@@ -19,7 +20,7 @@ from agentplat.accounts.errors import (
     TokenInvalid,
     UserNotFound,
 )
-from agentplat.accounts.models import DEFAULT_USER, User
+from agentplat.accounts.models import ADMIN, DEFAULT_USER, User
 from agentplat.accounts.queries import users
 from agentplat.infra.errors import ConfigError
 from agentplat.infra.lru import LRU
@@ -27,16 +28,20 @@ from agentplat.infra.settings import Settings, get_settings
 
 MAX_ID_LENGTH = 255
 
+SERVICE_ROLE = "service_role"
+# Who asks with the service-role key. Has no row and owns nothing.
+SERVICE = User(id=SERVICE_ROLE, role=ADMIN)
+
 _known_users: LRU[str, bool] = LRU(100_000)
 
 
 class Verifier:
     """Checks tokens against one key."""
 
-    def __init__(self, key: str, algorithm: str, audience: str) -> None:
+    def __init__(self, key: str, algorithm: str, audience: str, issuer: str | None = None) -> None:
         if algorithm not in get_default_algorithms() or algorithm.lower() == "none":
             raise ConfigError(f"JWT_SIGN_ALGORITHM: {algorithm!r} is no algorithm that tokens may be signed with")
-        self.key, self.algorithm, self.audience = key, algorithm, audience
+        self.key, self.algorithm, self.audience, self.issuer = key, algorithm, audience, issuer
         self._verified: LRU[str, tuple[float, User]] = LRU(10_000)
 
     def verify(self, token: str) -> User:
@@ -60,6 +65,7 @@ class Verifier:
                 self.key,
                 algorithms=[self.algorithm],
                 audience=self.audience,
+                issuer=self.issuer,
                 options={"verify_sub": False, "require": ["exp"]},
             )
         except jwt.ExpiredSignatureError:
@@ -82,6 +88,7 @@ def _user_of(claims: dict[str, Any]) -> User:
         email=_text(email),
         role=role if isinstance(role, str) else "authenticated",
         name=_text(name),
+        session_id=_text(claims.get("session_id")),
     )
 
 
@@ -95,15 +102,16 @@ def is_user_id(text: str) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _verifier(key: str, algorithm: str, audience: str) -> Verifier:
-    return Verifier(key, algorithm, audience)
+def _verifier(key: str, algorithm: str, audience: str, issuer: str | None) -> Verifier:
+    return Verifier(key, algorithm, audience, issuer)
 
 
 def verifier(settings: Settings) -> Verifier:
     """The verifier for these settings. Raises ConfigError when they are unusable: called at start to find out early."""
-    if not settings.jwt_verify_key:
+    key = signing.verify_key(settings)
+    if not key:
         raise ConfigError("JWT_VERIFY_KEY is not set: tokens can't be checked")
-    return _verifier(settings.jwt_verify_key, settings.jwt_sign_algorithm, settings.jwt_audience)
+    return _verifier(key, settings.jwt_sign_algorithm, settings.jwt_audience, settings.jwt_issuer)
 
 
 def authenticate(token: str) -> User:
@@ -114,26 +122,25 @@ def authenticate(token: str) -> User:
     return verifier(settings).verify(token)
 
 
+def is_service_key(token: str) -> bool:
+    """Whether it is the key of a backend rather than somebody's token: signed like one, with a role and no subject."""
+    using = verifier(get_settings())
+    try:
+        claims = jwt.decode(token, using.key, algorithms=[using.algorithm], options={"verify_aud": False})
+    except (jwt.InvalidTokenError, ValueError):
+        return False
+    return claims.get("role") == SERVICE_ROLE and not claims.get("sub")
+
+
 def issue_token(
     user_id: str,
     email: str | None = None,
     role: str = "authenticated",
     ttl: timedelta = timedelta(hours=1),
 ) -> str:
-    """Sign a token as the auth provider would. For development and tests; works with shared-secret algorithms only."""
-    settings = get_settings()
-    using = verifier(settings)
-    moment = int(time.time())
-    claims: dict[str, Any] = {
-        "sub": user_id,
-        "role": role,
-        "aud": using.audience,
-        "iat": moment,
-        "exp": moment + int(ttl.total_seconds()),
-    }
-    if email is not None:
-        claims["email"] = email
-    return jwt.encode(claims, using.key, algorithm=using.algorithm)
+    """Sign a token as the auth provider would. For development and tests; needs a key to sign with."""
+    claims = {"sub": user_id, "role": role} | ({} if email is None else {"email": email})
+    return signing.sign(claims, ttl)
 
 
 async def ensure_user(user: User) -> None:
@@ -157,3 +164,12 @@ async def impersonate(admin: User, user_id: str) -> User:
 def forget_users() -> None:
     """Look every user up anew: for a database that was replaced under a running process, as tests do."""
     _known_users.clear()
+
+
+# For the operator
+
+
+create_user = sign_in.create_user
+set_role = sign_in.set_role
+links = one_time.waiting
+seal_anew = one_time.seal_anew

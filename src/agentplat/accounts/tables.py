@@ -1,4 +1,4 @@
-from piccolo.columns import Boolean, Integer, Text, Timestamptz
+from piccolo.columns import Boolean, Bytea, Integer, Text, Timestamptz
 from piccolo.table import Table
 
 
@@ -27,3 +27,38 @@ class Users(Table, tablename="users"):
     notify_on_agent_rejected = Boolean(default=True)
     created_at = Timestamptz()
     updated_at = Timestamptz()
+
+
+class Logins(Table, tablename="logins"):
+    """Users who sign in here rather than with somebody else's tokens."""
+
+    user_id = Text(primary_key=True, default=None)
+    password_hash = Text(null=True, default=None)
+    role = Text(default="authenticated")
+    last_sign_in_at = Timestamptz(null=True, default=None)
+    created_at = Timestamptz()
+
+
+class Sessions(Table, tablename="sessions"):
+    """One sign-in on one device: a family of refresh tokens, of which `generation` numbers the one that counts."""
+
+    id = Text(primary_key=True, default=None)
+    user_id = Text()
+    generation = Integer(default=1)
+    rotated_at = Timestamptz()
+    expires_at = Timestamptz()
+    revoked_at = Timestamptz(null=True, default=None)
+    created_at = Timestamptz()
+
+
+class OneTimeTokens(Table, tablename="one_time_tokens"):
+    """What proves that somebody reads the mails of an address. `sealed` is the token, for whoever mails it."""
+
+    hash = Bytea(primary_key=True, default=None)
+    user_id = Text()
+    kind = Text()
+    address = Text()
+    sealed = Bytea()
+    redirect_to = Text()
+    created_at = Timestamptz()
+    expires_at = Timestamptz()

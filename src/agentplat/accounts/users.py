@@ -1,8 +1,18 @@
 """What users may see and change of their own account."""
 
-from agentplat.accounts import rules
+from collections.abc import Mapping
+
+from agentplat.accounts import one_time, rules
 from agentplat.accounts.errors import EmailMissing, EmailTaken, TimezoneUnknown, UserNotFound
-from agentplat.accounts.models import Account, NotificationType, Preferences, PreferencesUpdate, Timezone, User
+from agentplat.accounts.models import (
+    Account,
+    NotificationType,
+    OneTimeKind,
+    Preferences,
+    PreferencesUpdate,
+    Timezone,
+    User,
+)
 from agentplat.accounts.queries import users as queries
 from agentplat.infra.clock import now
 
@@ -20,11 +30,10 @@ async def get_or_create(user: User) -> Account:
     return completed
 
 
-async def change_email(user: User, text: str) -> str:
-    """Ask for another address. It counts once it is verified."""
-    address = rules.checked_email(text, "body")
-    if await queries.change(user.id, address) is None:
-        raise EmailTaken
+async def change_email(user: User, text: str, *loc: str) -> str:
+    """Ask for another address. It counts once it is verified. `loc` says where in the request it stood."""
+    address = rules.checked_email(text, *loc)
+    await _change(user, address)
     return address
 
 
@@ -48,10 +57,18 @@ async def preferences(user: User) -> Preferences:
 
 async def change_preferences(user: User, wanted: PreferencesUpdate) -> Preferences:
     address = rules.checked_email(wanted.email, "body", "email")
-    row = await queries.change(user.id, address, wanted.preferences, wanted.daily_limit)
+    return _preferences(await _change(user, address, wanted.preferences, wanted.daily_limit))
+
+
+async def _change(
+    user: User, address: str, flags: Mapping[NotificationType, bool] | None = None, daily_limit: int | None = None
+) -> Account:
+    row = await queries.change(user.id, address, flags, daily_limit)
     if row is None:
         raise EmailTaken
-    return _preferences(row.account)
+    if row.pending_email is not None:
+        await one_time.issue(user.id, OneTimeKind.EMAIL_CHANGE, row.pending_email)
+    return row.account
 
 
 async def _account(user_id: str) -> Account:

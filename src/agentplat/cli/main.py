@@ -22,6 +22,8 @@ COMMANDS = {
     "migrate": "Bring the database schema up to date.",
     "retention": "Drop the journals of runs that are long over.",
     "token": "Print a token for development.",
+    "user": "Make accounts, and administrators.",
+    "secrets": "Replace the keys that stored secrets are sealed with.",
     "blocks": "List the blocks, or show one.",
     "openapi": "Print the OpenAPI document.",
     "fake-llm": "Serve a deterministic OpenAI-compatible model.",

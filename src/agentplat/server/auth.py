@@ -9,13 +9,17 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from agentplat.accounts import service as accounts
-from agentplat.accounts.errors import TokenMissing
+from agentplat.accounts.errors import InPersonOnly, TokenMissing
 from agentplat.accounts.models import DEFAULT_USER, User
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.realtime.service import TICKETS, redeem
 
 PUBLIC = "public"
+# Not for administrators who act as somebody else: what they would learn or change is the person's own.
+IN_PERSON = "in_person"
+# Also for backends with the service-role key.
+SERVICE_KEY = "service_key"
 
 _log = get_logger(__name__)
 
@@ -33,10 +37,17 @@ class Authentication(ASGIMiddleware):
                 authorization = value.decode("latin-1")
             elif name == b"x-act-as-user-id":
                 target = value.decode("latin-1").strip()
-        if not authorization and scope["route_handler"].opt.get(TICKETS) and (ticket := _ticket(scope)):
+        opt = scope["route_handler"].opt
+        if opt.get(SERVICE_KEY) and accounts.is_service_key(_token(authorization)):
+            scope["user"] = accounts.SERVICE
+            await next_app(scope, receive, send)
+            return
+        if not authorization and opt.get(TICKETS) and (ticket := _ticket(scope)):
             user = await redeem(ticket)
         else:
             user = _user(authorization)
+        if target and opt.get(IN_PERSON):
+            raise InPersonOnly
         if target and target != user.id:
             admin, user = user, await accounts.impersonate(user, target)
             _log.info("impersonation", admin_id=admin.id, user_id=user.id, path=scope["path"])
@@ -55,10 +66,15 @@ def _ticket(scope: Scope) -> str | None:
 def _user(authorization: str) -> User:
     if not get_settings().enable_auth:
         return DEFAULT_USER
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    token = _token(authorization)
+    if not token:
         raise TokenMissing(headers={"WWW-Authenticate": "Bearer"})
-    return accounts.authenticate(token.strip())
+    return accounts.authenticate(token)
+
+
+def _token(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def current_user(request: ASGIConnection[Any, Any, Any, Any]) -> User:

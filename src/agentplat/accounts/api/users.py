@@ -19,7 +19,7 @@ async def get_or_create_user(user: CurrentUser) -> Account:
 @post("/email", status_code=200)
 async def change_user_email(data: JSONBody[str], user: CurrentUser) -> dict[str, str]:
     """Ask for another e-mail address, given as a JSON string. The old one counts until the new one is verified."""
-    return {"email": await users.change_email(user, data)}
+    return {"email": await users.change_email(user, data, "body")}
 
 
 @get("/timezone")

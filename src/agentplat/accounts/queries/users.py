@@ -10,9 +10,11 @@ from agentplat.accounts.models import Account, NotificationType, User
 from agentplat.infra.db import db
 
 FLAGS = {kind: f"notify_on_{kind.lower()}" for kind in NotificationType}
+# Times are cut to milliseconds: what the contract shows.
 COLUMNS = ", ".join(
     (
-        *("id", "email", "email_verified", "name", "timezone", "max_emails_per_day", "created_at", "updated_at"),
+        *("id", "email", "email_verified", "name", "timezone", "max_emails_per_day"),
+        *(f"date_trunc('milliseconds', {name}) AS {name}" for name in ("created_at", "updated_at")),
         *FLAGS.values(),
     )
 )

@@ -1,0 +1,31 @@
+"""`agentplat secrets`."""
+
+import click
+
+from agentplat.accounts import service as accounts
+from agentplat.cli.console import out
+from agentplat.cli.database import on_database
+from agentplat.infra import crypto
+from agentplat.infra.settings import get_settings
+
+
+@click.group("secrets")
+def command() -> None:
+    """The keys that stored secrets are sealed with."""
+
+
+@command.command("new-key")
+def new_key() -> None:
+    """Put a new key in front of those in the home; where AGENTPLAT_SECRET_KEYS is set, print one to put there.
+
+    Restart what is running, then run `agentplat secrets rotate`.
+    """
+    new = crypto.add_key(get_settings())
+    out.out(new if new is not None else "A new key was put in front of the others.", highlight=False)
+
+
+@command.command("rotate")
+def rotate() -> None:
+    """Seal everything with the first key that an older one has sealed. Works while everything runs."""
+    sealed = on_database(accounts.seal_anew)
+    out.out(f"{sealed} secrets were sealed anew.", highlight=False)

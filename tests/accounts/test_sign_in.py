@@ -1,0 +1,405 @@
+"""Accounts, passwords and sessions over the API."""
+
+import asyncio
+import time
+from typing import Any
+
+import jwt
+import pytest
+from redis.asyncio import Redis
+
+from agentplat.accounts import passwords
+from agentplat.infra.db import Database
+from agentplat.infra.settings import Settings
+from tests.support.api import NOBODYS_ID, Api
+from tests.support.services import JWT_KEY
+from tests.support.sign_in import PASSWORD, answer, bearer, by_password, refresh, refused, sign_up
+from tests.support.switches import environment_of
+
+pytestmark = pytest.mark.usefixtures("redis")
+
+
+def service_key(**claims: Any) -> dict[str, str]:
+    body = {"role": "service_role", "iss": "supabase", "exp": int(time.time()) + 60} | claims
+    return {"Authorization": f"Bearer {jwt.encode(body, JWT_KEY)}"}
+
+
+# --- accounts and passwords
+
+
+async def test_signing_up_is_signing_in(api: Api, db: Database) -> None:
+    client = api()
+    session = await sign_up(
+        client, "Ann@Example.com", data={"name": "Ann"}, gotrue_meta_security={}, code_challenge="x"
+    )
+    user = session["user"]
+    assert (user["email"], user["role"], user["aud"], user["user_metadata"]) == (
+        "ann@example.com",
+        "authenticated",
+        "authenticated",
+        {"name": "Ann"},
+    )
+    assert (session["token_type"], session["expires_in"]) == ("bearer", 3600)
+    assert abs(session["expires_at"] - time.time() - 3600) < 60
+    claims = jwt.decode(session["access_token"], JWT_KEY, ["HS256"], audience="authenticated")
+    assert (claims["sub"], claims["email"], claims["role"]) == (user["id"], "ann@example.com", "authenticated")
+    assert claims["user_metadata"] == {"name": "Ann"}
+    assert claims["exp"] == session["expires_at"]
+    account = await answer(client.post("/api/auth/user", headers=bearer(session)))
+    assert (account["id"], account["name"]) == (user["id"], "Ann")
+    stored = await db.fetchval("SELECT string_agg(l::text, '') FROM logins l")
+    assert PASSWORD not in stored
+    assert "$argon2id$" in stored
+
+
+async def test_a_password_opens_a_session(api: Api) -> None:
+    client = api()
+    first = await sign_up(client)
+    second = await answer(by_password(client, "ANN@example.com"))
+    assert second["user"]["id"] == first["user"]["id"]
+    assert second["refresh_token"] != first["refresh_token"]
+    seen = await answer(client.get("/auth/v1/user", headers=bearer(second)))
+    assert seen["last_sign_in_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("email", "password"),
+    [
+        ("ann@example.com", "wrong horse battery"),
+        ("ann@example.com", ""),
+        ("ann@example.com", "x" * 100_000),
+        ("nobody@example.com", PASSWORD),
+        ("passwordless@example.com", PASSWORD),
+        ("a\0@b.c", PASSWORD),
+        ("", ""),
+    ],
+)
+async def test_a_wrong_password_and_an_unknown_address_look_alike(api: Api, email: str, password: str) -> None:
+    client = api()
+    await sign_up(client)
+    await answer(api("passwordless").post("/api/auth/user"))
+    assert await refused(by_password(client, email, password)) == (400, "invalid_credentials")
+
+
+async def test_hashing_is_done_for_unknown_users_too(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    verify = passwords._matches
+
+    def noted(known: str, password: str) -> bool:
+        tried.append(known)
+        return verify(known, password)
+
+    monkeypatch.setattr(passwords, "_matches", noted)
+    assert await refused(by_password(api(), "nobody@example.com")) == (400, "invalid_credentials")
+    assert len(tried) == 1
+    assert tried[0].startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+@pytest.mark.parametrize("body", [{}, {"email": "ann@example.com"}, {"refresh_token": None}])
+async def test_a_grant_needs_its_members(api: Api, body: Any) -> None:
+    client = api()
+    for grant, code in (
+        ("password", "invalid_credentials"),
+        ("refresh_token", "refresh_token_not_found"),
+        ("pkce", "flow_state_not_found"),
+    ):
+        assert (await refused(client.post(f"/auth/v1/token?grant_type={grant}", json=body)))[1] == code
+    for grant in ("", "?grant_type=client_credentials"):
+        assert (await client.post(f"/auth/v1/token{grant}", json=body)).status_code == 422
+
+
+async def test_an_address_signs_up_once(api: Api, db: Database) -> None:
+    client = api()
+    body = {"email": "ann@example.com", "password": PASSWORD}
+    answers = await asyncio.gather(*(client.post("/auth/v1/signup", json=body) for _ in range(5)))
+    assert sorted(one.status_code for one in answers) == [200, 422, 422, 422, 422]
+    assert {one.json()["code"] for one in answers if one.status_code == 422} == {"user_already_exists"}
+    assert await db.fetchval("SELECT count(*) FROM users") == await db.fetchval("SELECT count(*) FROM logins") == 1
+    # Nor over somebody who came with a token of another issuer.
+    await answer(api("bob").post("/api/auth/user"))
+    assert await refused(client.post("/auth/v1/signup", json=body | {"email": "BOB@example.com"})) == (
+        422,
+        "user_already_exists",
+    )
+
+
+@pytest.mark.parametrize("password", ["", "short67", "x" * 257])
+async def test_weak_passwords_are_refused(api: Api, password: str) -> None:
+    client = api()
+    body = {"email": "ann@example.com", "password": password}
+    assert await refused(client.post("/auth/v1/signup", json=body)) == (422, "weak_password")
+    session = await sign_up(client)
+    call = client.put("/auth/v1/user", json={"password": password}, headers=bearer(session))
+    assert await refused(call) == (422, "weak_password")
+
+
+async def test_signing_up_can_be_closed(api: Api) -> None:
+    body = {"email": "ann@example.com", "password": PASSWORD}
+    with environment_of(AGENTPLAT_SIGN_UP="false"):
+        assert await refused(api().post("/auth/v1/signup", json=body)) == (422, "signup_disabled")
+        made = await api().post("/auth/v1/admin/users", json=body, headers=service_key())
+        assert made.status_code == 200
+        await answer(by_password(api()))
+
+
+async def test_guessing_is_limited_per_address(api: Api) -> None:
+    client = api()
+    await sign_up(client)
+    guesses = [by_password(client, password=f"guess number {number}") for number in range(14)]
+    codes = [(await refused(guess))[1] for guess in guesses]
+    assert codes == ["invalid_credentials"] * 10 + ["over_request_rate_limit"] * 4
+    # The right one comes too late as well, or the limit would say which it was.
+    locked = await by_password(client)
+    assert locked.status_code == 429
+    assert 0 < int(locked.headers["retry-after"]) <= 300
+    assert (await refused(by_password(client, "nobody@example.com")))[0] == 400
+
+
+async def test_who_knows_the_password_is_not_counted(api: Api) -> None:
+    client = api()
+    await sign_up(client)
+    for _ in range(12):
+        await answer(by_password(client))
+
+
+async def test_without_redis_people_still_sign_in(api: Api, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    await redis.connection_pool.disconnect()
+    client = api()
+    monkeypatch.setitem(redis.connection_pool.connection_kwargs, "path", "/nowhere")
+    monkeypatch.setitem(redis.connection_pool.connection_kwargs, "port", 1)
+    await sign_up(client)
+    await answer(by_password(client))
+    monkeypatch.undo()
+    await redis.connection_pool.disconnect()
+
+
+async def test_only_so_many_wait_for_a_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "MOST_WAITING", 3)
+    done = await asyncio.gather(*(passwords.hashed(PASSWORD) for _ in range(5)), return_exceptions=True)
+    assert [getattr(one, "code", "hashed") for one in done] == ["hashed"] * 3 + ["busy"] * 2
+    assert await passwords.matches(await passwords.hashed(PASSWORD), PASSWORD)
+
+
+# --- sessions
+
+
+async def test_a_refresh_token_is_replaced(api: Api) -> None:
+    client = api()
+    session = await sign_up(client)
+    for _ in range(3):
+        after = await answer(refresh(client, session["refresh_token"]))
+        assert after["refresh_token"] != session["refresh_token"]
+        assert after["user"]["id"] == session["user"]["id"]
+        session = after
+    await answer(client.get("/auth/v1/user", headers=bearer(session)))
+
+
+async def test_a_reused_token_ends_the_whole_family(api: Api) -> None:
+    client = api()
+    with environment_of(AGENTPLAT_REFRESH_GRACE="0"):
+        first = await sign_up(client)
+        other = await answer(by_password(client))
+        second = await answer(refresh(client, first["refresh_token"]))
+        assert await refused(refresh(client, first["refresh_token"])) == (400, "refresh_token_already_used")
+        assert await refused(refresh(client, second["refresh_token"])) == (400, "refresh_token_not_found")
+        assert await refused(client.get("/auth/v1/user", headers=bearer(second))) == (403, "session_not_found")
+        # Another device has nothing to do with it.
+        await answer(refresh(client, other["refresh_token"]))
+
+
+async def test_of_many_at_once_one_uses_a_token(api: Api, db: Database) -> None:
+    client = api()
+    with environment_of(AGENTPLAT_REFRESH_GRACE="0"):
+        session = await sign_up(client)
+        tried = await asyncio.gather(*(refresh(client, session["refresh_token"]) for _ in range(8)))
+    assert sorted(one.status_code for one in tried) == [200] + [400] * 7
+    assert await db.fetchval("SELECT revoked_at IS NOT NULL FROM sessions")
+    (winner,) = (one.json() for one in tried if one.is_success)
+    assert await refused(refresh(client, winner["refresh_token"])) == (400, "refresh_token_not_found")
+
+
+async def test_within_the_grace_all_get_the_same_successor(api: Api, db: Database) -> None:
+    client = api()
+    session = await sign_up(client)
+    tried = await asyncio.gather(*(answer(refresh(client, session["refresh_token"])) for _ in range(8)))
+    (successor,) = {one["refresh_token"] for one in tried}
+    after = await answer(refresh(client, successor))
+    # Two steps back is no client asking twice.
+    assert await refused(refresh(client, session["refresh_token"])) == (400, "refresh_token_already_used")
+    assert await refused(refresh(client, after["refresh_token"])) == (400, "refresh_token_not_found")
+
+
+async def test_the_grace_ends(api: Api, db: Database) -> None:
+    client = api()
+    session = await sign_up(client)
+    await answer(refresh(client, session["refresh_token"]))
+    await db.execute("UPDATE sessions SET rotated_at = rotated_at - interval '11 seconds'")
+    assert await refused(refresh(client, session["refresh_token"])) == (400, "refresh_token_already_used")
+
+
+async def test_made_up_refresh_tokens_do_nothing(api: Api, db: Database) -> None:
+    client = api()
+    session = await sign_up(client)
+    token = session["refresh_token"]
+    other = await sign_up(client, "bob@example.com")
+    mixed = token[:20] + other["refresh_token"][20:]
+    for made_up in (
+        "",
+        "é",
+        "%",
+        token[:-4],
+        token[:-4] + "AAAA",
+        "A" + token[1:],
+        token + "AAAA",
+        mixed,
+        "A" * 10_000,
+    ):
+        assert await refused(refresh(client, made_up)) == (400, "refresh_token_not_found")
+    await answer(refresh(client, token))
+
+
+async def test_sessions_end_by_themselves(api: Api, db: Database) -> None:
+    client = api()
+    session = await sign_up(client)
+    await db.execute("UPDATE sessions SET expires_at = now()")
+    assert await refused(refresh(client, session["refresh_token"])) == (400, "refresh_token_not_found")
+    assert await refused(client.get("/auth/v1/user", headers=bearer(session))) == (403, "session_not_found")
+    await answer(by_password(client))
+    assert await db.fetchval("SELECT count(*) FROM sessions") == 1
+
+
+@pytest.mark.parametrize(
+    ("scope", "alive"), [("local", [False, True]), ("others", [True, False]), ("global", [False, False])]
+)
+async def test_logging_out(api: Api, scope: str, alive: list[bool]) -> None:
+    client = api()
+    here, there = await sign_up(client), await answer(by_password(client))
+    stranger = await sign_up(client, "bob@example.com")
+    response = await client.post(f"/auth/v1/logout?scope={scope}", headers=bearer(here))
+    assert (response.status_code, response.content) == (204, b"")
+    seen = [await client.get("/auth/v1/user", headers=bearer(one)) for one in (here, there, stranger)]
+    assert [one.is_success for one in seen] == [*alive, True]
+
+
+# --- somebody who is in
+
+
+async def test_a_new_password_ends_the_other_sessions(api: Api) -> None:
+    client = api()
+    here, there = await sign_up(client), await answer(by_password(client))
+    changed = await answer(client.put("/auth/v1/user", json={"password": "a new password"}, headers=bearer(here)))
+    assert changed["id"] == here["user"]["id"]
+    await answer(refresh(client, here["refresh_token"]))
+    assert await refused(refresh(client, there["refresh_token"])) == (400, "refresh_token_not_found")
+    assert await refused(by_password(client)) == (400, "invalid_credentials")
+    await answer(by_password(client, password="a new password"))
+
+
+async def test_an_update_happens_whole_or_not_at_all(api: Api) -> None:
+    client = api()
+    await sign_up(client, "bob@example.com")
+    session = await sign_up(client)
+    wanted = {"email": "bob@example.com", "password": "a new password", "data": {"name": "Bob"}}
+    response = await client.put("/auth/v1/user", json=wanted, headers=bearer(session))
+    assert (response.status_code, response.json()["code"]) == (409, "email_taken")
+    seen = await answer(by_password(client))
+    assert seen["user"]["user_metadata"] == {}
+
+
+async def test_tokens_of_others_are_users_too(api: Api) -> None:
+    seen = await answer(api("ann", user_metadata={"name": "Ann"}).get("/auth/v1/user"))
+    assert (seen["id"], seen["email"], seen["role"], seen["user_metadata"]) == (
+        "ann",
+        "ann@example.com",
+        "authenticated",
+        {"name": "Ann"},
+    )
+
+
+async def test_nobody_changes_a_password_as_somebody_else(api: Api) -> None:
+    client = api()
+    session = await sign_up(client)
+    act = {"X-Act-As-User-Id": session["user"]["id"]}
+    root = api("root", role="admin")
+    assert (await answer(root.get("/auth/v1/user", headers=act)))["id"] == session["user"]["id"]
+    for method, path in (("PUT", "/auth/v1/user"), ("POST", "/auth/v1/logout")):
+        response = await root.request(method, path, json={"password": "mine by now"}, headers=act)
+        assert (response.status_code, response.json()["code"]) == (403, "in_person_only")
+    await answer(by_password(client))
+
+
+# --- administrators
+
+
+async def test_administrators_make_and_see_users(api: Api) -> None:
+    body = {"email": "Seed@example.com", "password": PASSWORD, "email_confirm": True, "role": "admin"}
+    made = await answer(api().post("/auth/v1/admin/users", json=body, headers=service_key()))
+    assert (made["email"], made["role"]) == ("seed@example.com", "admin")
+    session = await answer(by_password(api(), "seed@example.com"))
+    path = f"/auth/v1/admin/users/{made['id']}"
+    seen = await answer(api().get(path, headers=bearer(session)))
+    assert seen["id"] == made["id"]
+    unknown = await api().get(f"/auth/v1/admin/users/{NOBODYS_ID}", headers=service_key())
+    assert unknown.status_code == 404
+    assert (await api().post("/auth/v1/admin/users", json=body, headers=service_key())).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({"role": "anon"}, 401),
+        ({"exp": 1}, 401),
+        ({"sub": "ann", "aud": "authenticated"}, 403),
+        ({"role": "authenticated", "sub": "ann", "aud": "authenticated"}, 403),
+    ],
+)
+async def test_nobody_else_does(api: Api, claims: dict[str, Any], status: int) -> None:
+    headers = service_key(**claims)
+    body = {"email": "x@example.com", "password": PASSWORD}
+    assert (await api().post("/auth/v1/admin/users", json=body, headers=headers)).status_code == status
+    assert (await api().get(f"/auth/v1/admin/users/{NOBODYS_ID}", headers=headers)).status_code == status
+
+
+async def test_the_service_key_opens_nothing_else(api: Api, db: Database) -> None:
+    assert (await api().get("/api/graphs", headers=service_key())).status_code == 401
+    assert (await api().get("/auth/v1/user", headers=service_key())).status_code == 401
+    assert await db.fetchval("SELECT count(*) FROM users") == 0
+
+
+# --- somebody else's tokens
+
+
+async def test_with_an_issuer_of_its_own_nobody_signs_in_here(api: Api, db: Database) -> None:
+    client = api()
+    with environment_of(JWT_ISSUER="https://issuer.example.com/auth/v1"):
+        for path, body in (
+            ("signup", {"email": "a@b.cd", "password": PASSWORD}),
+            ("token?grant_type=password", {"email": "a@b.cd", "password": PASSWORD}),
+            ("token?grant_type=refresh_token", {"refresh_token": "x"}),
+            ("recover", {"email": "a@b.cd"}),
+        ):
+            assert await refused(client.post(f"/auth/v1/{path}", json=body)) == (404, "sign_in_elsewhere")
+        assert (await api("ann").get("/api/graphs")).status_code == 401
+        theirs = api("ann", iss="https://issuer.example.com/auth/v1")
+        assert (await theirs.get("/api/graphs")).status_code == 200
+        assert (await theirs.put("/auth/v1/user", json={"password": "a new password"})).status_code == 404
+
+
+async def test_a_key_pair_signs_and_others_can_check(
+    api: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = api()
+    monkeypatch.delenv("JWT_VERIFY_KEY")
+    with environment_of(JWT_SIGN_ALGORITHM="ES256"):
+        session = await sign_up(client)
+        (published,) = (await answer(client.get("/auth/v1/.well-known/jwks.json")))["keys"]
+        assert "d" not in published
+        key = jwt.PyJWK(published)
+        claims = jwt.decode(session["access_token"], key, ["ES256"], audience="authenticated")
+        assert claims["sub"] == session["user"]["id"]
+        assert jwt.get_unverified_header(session["access_token"])["kid"] == published["kid"]
+        await answer(client.get("/auth/v1/user", headers=bearer(session)))
+        # A secret of any kind signs nothing here, and neither does the public key taken for one.
+        assert (await api("ann").get("/api/graphs")).status_code == 401
+        monkeypatch.setenv("JWT_VERIFY_KEY", JWT_KEY)
+    assert await answer(client.get("/auth/v1/.well-known/jwks.json")) == {"keys": []}
