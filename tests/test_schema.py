@@ -12,6 +12,7 @@ TYPES = {
     "BOOLEAN": "boolean",
     "BYTEA": "bytea",
     "DATE": "date",
+    "TEXT[]": "ARRAY",
     "TIMESTAMPTZ": "timestamp with time zone",
 }
 

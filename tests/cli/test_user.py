@@ -61,7 +61,7 @@ async def test_stored_secrets_move_to_a_new_key(db: Database) -> None:
     (link,) = await accounts.links()
     added = run("secrets", "new-key")
     assert (added.returncode, added.stdout) == (0, "A new key was put in front of the others.\n")
-    assert run("secrets", "rotate").stdout.startswith("1 secrets were sealed anew.")
+    assert run("secrets", "rotate").stdout.startswith("1 secrets were sealed anew.\n")
     assert run("secrets", "rotate").stdout.startswith("0 secrets were sealed anew.")
     assert link.link in run("user", "links").stdout
     printed = run("secrets", "new-key", env={"AGENTPLAT_SECRET_KEYS": "k" * 40})

@@ -165,5 +165,48 @@ class InPersonOnly(NotAllowed):
     code = "in_person_only"
 
 
+# --- API keys
+
+
+class ApiKeyMissing(Unauthenticated):
+    """Missing authentication. Provide an API key."""
+
+
+class ApiKeyInvalid(Unauthenticated):
+    """Invalid API key"""
+
+
+class PermissionMissing(NotAllowed):
+    """This API key lacks a permission"""
+
+    code = "permission_missing"
+
+
+class ApiKeyNotFound(NotFound):
+    """There is no such API key"""
+
+    code = "api_key_not_found"
+
+
+class ApiKeyRevoked(Conflict):
+    """This API key was revoked, which is final"""
+
+    code = "api_key_revoked"
+
+
+class TooManyApiKeys(Conflict):
+    """You have as many API keys as there may be. Revoke some."""
+
+    code = "too_many_api_keys"
+
+
+class ExpiryInvalid(Invalid):
+    """This is over already"""
+
+    @classmethod
+    def at(cls, *loc: str) -> "ExpiryInvalid":
+        return cls(detail=[_problem(cls.__doc__, loc)])
+
+
 def _problem(message: str | None, loc: tuple[str, ...]) -> dict[str, Any]:
     return {"type": "value_error", "loc": list(loc), "msg": message}

@@ -203,3 +203,68 @@ class Handover(Struct, frozen=True, kw_only=True):
     address: str
     link: str
     expires_at: datetime
+
+
+# --- API keys
+
+
+class Permission(StrEnum):
+    """What a program may do with a key."""
+
+    IDENTITY = "IDENTITY"
+    EXECUTE_GRAPH = "EXECUTE_GRAPH"
+    READ_GRAPH = "READ_GRAPH"
+    EXECUTE_BLOCK = "EXECUTE_BLOCK"
+    READ_BLOCK = "READ_BLOCK"
+    READ_STORE = "READ_STORE"
+    USE_TOOLS = "USE_TOOLS"
+    MANAGE_INTEGRATIONS = "MANAGE_INTEGRATIONS"
+    READ_INTEGRATIONS = "READ_INTEGRATIONS"
+    DELETE_INTEGRATIONS = "DELETE_INTEGRATIONS"
+
+
+class ApiKeyStatus(StrEnum):
+    ACTIVE = "ACTIVE"
+    SUSPENDED = "SUSPENDED"
+    REVOKED = "REVOKED"
+
+
+Permissions = Annotated[list[Permission], Meta(max_length=100)]
+
+
+class ApiKeyBody(Struct, frozen=True, kw_only=True):
+    """`expires_at` is not in the contract: without it a key is good until it is revoked."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    permissions: Permissions
+    description: Annotated[str, Meta(max_length=2000)] | None = None
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class PermissionsBody(Struct, frozen=True, kw_only=True):
+    permissions: Permissions
+
+
+class ApiKeyInfo(Struct, frozen=True, kw_only=True):
+    """A key without what makes it one. `last_used_at` is up to a minute late."""
+
+    id: str
+    user_id: str
+    name: str
+    description: str | None
+    head: str
+    tail: str
+    status: ApiKeyStatus
+    scopes: list[Permission]
+    type: Literal["api_key"] = "api_key"
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class CreatedApiKey(Struct, frozen=True, kw_only=True):
+    """`plain_text_key` is shown this one time."""
+
+    api_key: ApiKeyInfo
+    plain_text_key: str

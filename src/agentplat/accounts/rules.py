@@ -22,6 +22,11 @@ def checked_email(text: str, *loc: str) -> str:
     return address
 
 
+def clean_text(text: str) -> str:
+    """What Postgres can hold: control characters go, lines stay."""
+    return "".join(char for char in text if char.isprintable() or char in "\n\t").strip()
+
+
 def clean_name(text: str | None) -> str | None:
     """A name that Postgres can hold and a page can show."""
     if text is None:

@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 from jwt.algorithms import get_default_algorithms
 
-from agentplat.accounts import one_time, sign_in, signing
+from agentplat.accounts import api_keys, one_time, sign_in, signing
 from agentplat.accounts.errors import (
     ImpersonationRefused,
     SubjectMissing,
@@ -166,6 +166,11 @@ def forget_users() -> None:
     _known_users.clear()
 
 
+# For programs with an API key
+
+
+user_of_key = api_keys.user_of
+
 # For the operator
 
 
@@ -173,3 +178,4 @@ create_user = sign_in.create_user
 set_role = sign_in.set_role
 links = one_time.waiting
 seal_anew = one_time.seal_anew
+count_old_keys = api_keys.count_old

@@ -1,4 +1,4 @@
-from piccolo.columns import Boolean, Bytea, Integer, Text, Timestamptz
+from piccolo.columns import Array, Boolean, Bytea, Integer, Text, Timestamptz
 from piccolo.table import Table
 
 
@@ -62,3 +62,21 @@ class OneTimeTokens(Table, tablename="one_time_tokens"):
     redirect_to = Text()
     created_at = Timestamptz()
     expires_at = Timestamptz()
+
+
+class ApiKeys(Table, tablename="api_keys"):
+    """Keys for programs. `hash` is a keyed hash of the whole key, with the id of its own key in front."""
+
+    id = Text(primary_key=True, default=None)
+    user_id = Text()
+    name = Text()
+    description = Text(null=True, default=None)
+    head = Text()
+    tail = Text()
+    hash = Bytea()
+    status = Text(default="ACTIVE")
+    permissions = Array(base_column=Text())
+    created_at = Timestamptz()
+    expires_at = Timestamptz(null=True, default=None)
+    last_used_at = Timestamptz(null=True, default=None)
+    revoked_at = Timestamptz(null=True, default=None)

@@ -29,3 +29,5 @@ def rotate() -> None:
     """Seal everything with the first key that an older one has sealed. Works while everything runs."""
     sealed = on_database(accounts.seal_anew)
     out.out(f"{sealed} secrets were sealed anew.", highlight=False)
+    if waiting := on_database(accounts.count_old_keys):
+        out.out(f"{waiting} API keys still need an older key, until they are next used.", highlight=False)

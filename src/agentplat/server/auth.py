@@ -1,4 +1,4 @@
-"""Who may come in. Every handler needs a token, except those marked `opt={"public": True}`."""
+"""Who may come in. Every handler needs a token, except those whose `opt` says otherwise by one of the names below."""
 
 from typing import Any
 from urllib.parse import parse_qs
@@ -9,8 +9,8 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from agentplat.accounts import service as accounts
-from agentplat.accounts.errors import InPersonOnly, TokenMissing
-from agentplat.accounts.models import DEFAULT_USER, User
+from agentplat.accounts.errors import ApiKeyMissing, InPersonOnly, TokenMissing
+from agentplat.accounts.models import DEFAULT_USER, Permission, User
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.realtime.service import TICKETS, redeem
@@ -20,6 +20,8 @@ PUBLIC = "public"
 IN_PERSON = "in_person"
 # Also for backends with the service-role key.
 SERVICE_KEY = "service_key"
+# For programs: an API key with this permission instead of a token.
+PERMISSION = "permission"
 
 _log = get_logger(__name__)
 
@@ -31,13 +33,18 @@ class Authentication(ASGIMiddleware):
     exclude_opt_key = PUBLIC
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        opt = scope["route_handler"].opt
+        if permission := opt.get(PERMISSION):
+            # Nothing but its key says who a program is, and nobody acts for it.
+            scope["user"] = await _owner(scope, permission)
+            await next_app(scope, receive, send)
+            return
         authorization = target = ""
         for name, value in scope["headers"]:
             if name == b"authorization":
                 authorization = value.decode("latin-1")
             elif name == b"x-act-as-user-id":
                 target = value.decode("latin-1").strip()
-        opt = scope["route_handler"].opt
         if opt.get(SERVICE_KEY) and accounts.is_service_key(_token(authorization)):
             scope["user"] = accounts.SERVICE
             await next_app(scope, receive, send)
@@ -61,6 +68,13 @@ def _ticket(scope: Scope) -> str | None:
     """Browsers can't set headers on an event stream."""
     given = parse_qs(scope["query_string"].decode("latin-1")).get("ticket")
     return given[-1] if given else None
+
+
+async def _owner(scope: Scope, permission: Permission) -> User:
+    for name, value in scope["headers"]:
+        if name == b"x-api-key" and value.strip():
+            return await accounts.user_of_key(value.decode("latin-1").strip(), permission)
+    raise ApiKeyMissing
 
 
 def _user(authorization: str) -> User:

@@ -12,9 +12,10 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.router import Router
 from litestar.routes import HTTPRoute
 
-from agentplat.server.auth import PUBLIC
+from agentplat.server.auth import PERMISSION, PUBLIC
 
 SCHEME = "HTTPBearerJWT"
+KEY_SCHEME = "ApiKey"
 
 UNAUTHENTICATED = "HTTP401NotAuthenticatedError"
 ERROR: dict[str, Any] = {
@@ -55,7 +56,10 @@ def config() -> OpenAPIConfig:
         description="The AutoGPT Platform contract, served by agentplat.",
         use_handler_docstrings=True,
         components=Components(
-            security_schemes={SCHEME: SecurityScheme(type="http", scheme="bearer", bearer_format="jwt")}
+            security_schemes={
+                SCHEME: SecurityScheme(type="http", scheme="bearer", bearer_format="jwt"),
+                KEY_SCHEME: SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header"),
+            }
         ),
         openapi_router=Router("/docs", route_handlers=[], opt={PUBLIC: True}, include_in_schema=False),
         render_plugins=[SwaggerRenderPlugin(path="/")],
@@ -68,7 +72,7 @@ def document(app: Litestar) -> bytes:
     components["schemas"] = dict(sorted((components.get("schemas", {}) | SCHEMAS).items()))
     components["responses"] = {
         UNAUTHENTICATED: {
-            "description": "The token is missing, expired or invalid.",
+            "description": "The token or API key is missing, expired or invalid.",
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
         }
     }
@@ -94,6 +98,13 @@ def _complete(path_item: dict[str, Any], handler: HTTPRouteHandler) -> None:
             if status >= "400":
                 response.setdefault("content", {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}})
         if not handler.opt.get(PUBLIC):
-            operation["security"] = [{SCHEME: []}]
+            operation["security"] = [{KEY_SCHEME if handler.opt.get(PERMISSION) else SCHEME: []}]
             responses["401"] = {"$ref": f"#/components/responses/{UNAUTHENTICATED}"}
+        if permission := handler.opt.get(PERMISSION):
+            operation["x-required-permission"] = str(permission)
+            refused = {"schema": {"$ref": "#/components/schemas/Error"}}
+            responses["403"] = {
+                "description": f"The API key lacks {permission}.",
+                "content": {"application/json": refused},
+            }
         operation["responses"] = dict(sorted(responses.items()))

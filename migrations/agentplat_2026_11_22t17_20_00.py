@@ -1,0 +1,45 @@
+"""Keys for programs, found by one index."""
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+from piccolo.table import Table
+
+ID = "2026-11-22T17:20:00:000000"
+VERSION = "1.38.0"
+DESCRIPTION = "API keys"
+
+STATEMENTS = [
+    # The hash is what a key is looked up by; head and tail are for people. One that is revoked stays so.
+    """
+    CREATE TABLE api_keys (
+        id text COLLATE "C" PRIMARY KEY,
+        user_id text COLLATE "C" NOT NULL REFERENCES users ON DELETE CASCADE,
+        name text NOT NULL,
+        description text,
+        head text NOT NULL,
+        tail text NOT NULL,
+        hash bytea NOT NULL UNIQUE,
+        status text NOT NULL DEFAULT 'ACTIVE' CHECK (status IN ('ACTIVE', 'SUSPENDED', 'REVOKED')),
+        permissions text[] NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        expires_at timestamptz,
+        last_used_at timestamptz,
+        revoked_at timestamptz
+    )
+    """,
+    "CREATE INDEX api_keys_of_user ON api_keys (user_id, created_at DESC, id DESC)",
+]
+
+
+async def forwards() -> MigrationManager:
+    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
+
+    async def create() -> None:
+        for statement in STATEMENTS:
+            await Table.raw(statement)
+
+    async def drop() -> None:
+        await Table.raw("DROP TABLE IF EXISTS api_keys")
+
+    manager.add_raw(create)
+    manager.add_raw_backwards(drop)
+    return manager
