@@ -71,6 +71,25 @@ def test_operations_conform_to_the_contract(served: Any, checker: ModuleType, me
     assert checker.check(contract, served, ours[method, path], theirs[method, path]) == []
 
 
+EXTERNAL = [
+    ("GET", "/external-api/v1/me"),
+    ("GET", "/external-api/v1/blocks"),
+    ("POST", "/external-api/v1/blocks/{}/execute"),
+    ("POST", "/external-api/v1/graphs/{}/execute/{}"),
+    ("GET", "/external-api/v1/graphs/{}/executions/{}/results"),
+]
+
+
+@needs_shared
+@pytest.mark.parametrize(("method", "path"), EXTERNAL)
+def test_operations_for_programs_conform_too(served: Any, checker: ModuleType, method: str, path: str) -> None:
+    contract = json.loads((SHARED / "contract" / "external.json").read_text())
+    ours, theirs = checker.operations(contract), checker.operations(served)
+    assert (method, path) in theirs
+    assert checker.check(contract, served, ours[method, path], theirs[method, path]) == []
+    assert ours[method, path]["x-required-permission"] == theirs[method, path]["x-required-permission"]
+
+
 def test_every_operation_documents_its_refusals(served: Any) -> None:
     assert served["components"]["securitySchemes"]["HTTPBearerJWT"]["bearerFormat"] == "jwt"
     for path, item in served["paths"].items():

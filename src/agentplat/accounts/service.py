@@ -13,6 +13,7 @@ import jwt
 from jwt.algorithms import get_default_algorithms
 
 from agentplat.accounts import api_keys, one_time, sign_in, signing
+from agentplat.accounts import users as own
 from agentplat.accounts.errors import (
     ImpersonationRefused,
     SubjectMissing,
@@ -170,6 +171,7 @@ def forget_users() -> None:
 
 
 user_of_key = api_keys.user_of
+timezone = own.timezone
 
 # For the operator
 

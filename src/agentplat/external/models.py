@@ -1,0 +1,70 @@
+"""What programs with an API key send and get, where it differs from what people get."""
+
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from agentplat.engine.state import Status
+
+
+class Me(Struct, frozen=True, kw_only=True):
+    id: str
+    name: str | None
+    email: str
+    timezone: str
+
+
+class BlockCategory(Struct, frozen=True, kw_only=True):
+    category: str
+    description: str
+
+
+class BlockDescription(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Describes what is in the catalogue, which is encoded once and sent as it is."""
+
+    id: str
+    name: str
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any]
+    description: str
+    categories: list[BlockCategory]
+    contributors: list[dict[str, Any]]
+    static_output: bool
+    ui_type: str
+    costs: list[dict[str, Any]]
+
+
+class ExecuteGraph(Struct, frozen=True, kw_only=True):
+    node_input: dict[str, Any] = {}
+
+
+class StartedExecution(Struct, frozen=True, kw_only=True):
+    id: str
+
+
+class ExecutionNode(Struct, frozen=True, kw_only=True):
+    node_id: str
+    input: Any
+    output: dict[str, Any]
+
+
+class ExecutionResult(Struct, frozen=True, kw_only=True):
+    """`output` has one object per value, in the order of the outputs' names; null until the run is COMPLETED."""
+
+    execution_id: str
+    status: Status
+    nodes: list[ExecutionNode]
+    output: list[dict[str, Any]] | None
+
+
+class SeenNode(Struct, frozen=True, kw_only=True):
+    """The part of a node execution that is passed on."""
+
+    node_id: str
+    input_data: Raw
+    output_data: Raw
+
+
+class SeenRun(Struct, frozen=True, kw_only=True):
+    outputs: dict[str, list[Any]]
+    node_executions: list[SeenNode]
