@@ -20,6 +20,7 @@ from agentplat.infra.db import Database
 from agentplat.infra.errors import ConfigError
 from agentplat.infra.settings import Settings, get_settings
 from tests.support.services import JWT_KEY
+from tests.support.switches import environment_of
 
 Token = Callable[..., str]
 
@@ -138,3 +139,21 @@ async def test_administrators_act_as_existing_users_only(db: Database) -> None:
             await service.impersonate(admin, unknown)
     with pytest.raises(ImpersonationRefused):
         await service.impersonate(User(id="ann"), "root")
+
+
+@pytest.mark.parametrize("role", [None, 7, "", "anon", "service_role", ["admin"]])
+def test_a_token_without_a_role_of_ours_is_just_a_user(role: Any) -> None:
+    claims = {"exp": 2**32} | ({} if role == "" else {"role": role})
+    user = service.authenticate(sign(claims))
+    assert (user.id, user.is_admin) == ("u", False)
+
+
+@pytest.mark.parametrize("issuer", [None, "https://other.example.com", "", "https://issuer.example.com/"])
+def test_with_an_issuer_configured_only_its_tokens_count(issuer: Any) -> None:
+    theirs = "https://issuer.example.com"
+    with environment_of(JWT_ISSUER=theirs):
+        claims = {"exp": 2**32} | ({} if issuer is None else {"iss": issuer})
+        with pytest.raises(TokenInvalid):
+            service.authenticate(sign(claims))
+        assert service.authenticate(sign({"exp": 2**32, "iss": theirs})).id == "u"
+        assert service.authenticate(service.issue_token("u")).id == "u"

@@ -349,6 +349,7 @@ async def test_administrators_make_and_see_users(api: Api) -> None:
     [
         ({"role": "anon"}, 401),
         ({"exp": 1}, 401),
+        ({"exp": None}, 401),
         ({"sub": "ann", "aud": "authenticated"}, 403),
         ({"role": "authenticated", "sub": "ann", "aud": "authenticated"}, 403),
     ],

@@ -34,7 +34,7 @@ def test_the_sessions_in_order(platform: Platform) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    _, outputs, waited, once, other, both, reviewed, stopped, limits, errors, kept = (
+    _, outputs, waited, once, other, both, reviewed, stopped, limits, errors, kept, signed, program = (
         part.strip() for part in done.stdout.split("--\n")
     )
     assert f"prints `{outputs}`" in TOUR
@@ -46,4 +46,6 @@ def test_the_sessions_in_order(platform: Platform) -> None:
     assert stopped == "TERMINATED"
     assert limits.splitlines() == ["QUEUED", "3600"]
     assert "'loc': ['header', 'Idempotency-Key']" in errors
+    assert signed.splitlines() == ["bearer", "3600"]
+    assert program.splitlines() == ["200", "Missing required permission: IDENTITY"]
     assert kept == "expired idempotency keys\t0\twould be dropped"

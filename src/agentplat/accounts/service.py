@@ -127,7 +127,9 @@ def is_service_key(token: str) -> bool:
     """Whether it is the key of a backend rather than somebody's token: signed like one, with a role and no subject."""
     using = verifier(get_settings())
     try:
-        claims = jwt.decode(token, using.key, algorithms=[using.algorithm], options={"verify_aud": False})
+        claims = jwt.decode(
+            token, using.key, algorithms=[using.algorithm], options={"verify_aud": False, "require": ["exp"]}
+        )
     except (jwt.InvalidTokenError, ValueError):
         return False
     return claims.get("role") == SERVICE_ROLE and not claims.get("sub")

@@ -60,7 +60,7 @@ def _versions() -> Check:
 
 
 def _key(settings: Settings) -> Check:
-    key = settings.jwt_verify_key or ""
+    key = settings.jwt_verify_key or settings.jwt_sign_key or ""
     ok = len(key) >= SHORTEST_KEY or not settings.jwt_sign_algorithm.startswith("HS")
     text = f"{settings.jwt_sign_algorithm}, {len(key)} characters"
     return Check(name="token key", ok=ok, text=text if ok else f"{text}: use at least {SHORTEST_KEY}")
