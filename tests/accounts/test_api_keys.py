@@ -11,6 +11,7 @@ from agentplat.accounts.errors import ApiKeyInvalid, PermissionMissing
 from agentplat.accounts.models import Permission, User
 from agentplat.infra.db import Database
 from tests.support.api import NOBODYS_ID, Api
+from tests.support.statements import said
 from tests.support.switches import environment_of
 
 KEYS = "/api/api-keys"
@@ -134,21 +135,12 @@ async def test_use_is_written_down_once_a_minute(api: Api, db: Database) -> None
     assert await db.fetchval("SELECT last_used_at FROM api_keys") > first
 
 
-async def test_a_key_costs_one_statement(api: Api, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_key_costs_one_statement(api: Api, db: Database) -> None:
     key = (await made(api("ann")))["plain_text_key"]
     await service.user_of_key(key, READ)
-    said: list[str] = []
-    for name in ("fetchrow", "fetch", "fetchval", "execute"):
-        run = getattr(Database, name)
-
-        async def counted(self: Database, sql: str, *args: Any, run: Any = run) -> Any:
-            said.append(sql)
-            return await run(self, sql, *args)
-
-        monkeypatch.setattr(Database, name, counted)
-    await service.user_of_key(key, READ)
-    (statement,) = said
-    monkeypatch.undo()
+    with said() as counted:
+        await service.user_of_key(key, READ)
+    (statement,) = counted
     plan = await db.fetch(f"EXPLAIN {statement}", [b"x"], b"x")
     assert any("api_keys_hash_key" in row[0] for row in plan)
 

@@ -9,6 +9,7 @@ from agentplat.accounts import service
 from agentplat.accounts.models import NotificationType, User
 from agentplat.infra.db import Database
 from tests.support.api import Api
+from tests.support.statements import said
 
 USER = "/api/auth/user"
 WITHOUT_SECRETS = {"metadata": {}, "integrations": "", "stripe_customer_id": None, "top_up_config": None}
@@ -150,21 +151,20 @@ async def test_unusable_preferences_are_refused(api: Api, change: dict[str, Any]
     assert response.json()["detail"][0]["loc"][:2] == ["body", next(iter(change))]
 
 
-async def test_an_account_costs_one_statement(api: Api, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_account_costs_one_statement(api: Api) -> None:
     ann = api("ann")
     await ok(ann.post(USER))
-    said: list[str] = []
-    run = type(db).fetchrow
-
-    async def counted(self: Database, sql: str, *args: Any) -> Any:
-        said.append(sql)
-        return await run(self, sql, *args)
-
-    monkeypatch.setattr(Database, "fetchrow", counted)
-    await ok(ann.post(USER))
-    await ok(ann.get(f"{USER}/preferences"))
-    await ok(ann.post(f"{USER}/email", json="x@example.com"))
-    assert len(said) == 3
+    for call, statements in (
+        (ann.post(USER), 1),
+        (ann.get(f"{USER}/preferences"), 1),
+        (ann.get(f"{USER}/timezone"), 1),
+        (ann.post(f"{USER}/timezone", json={"timezone": "UTC"}), 1),
+        # The change, and the token that proves the address.
+        (ann.post(f"{USER}/email", json="x@example.com"), 2),
+    ):
+        with said() as counted:
+            await ok(call)
+        assert len(counted) == statements, counted
 
 
 async def test_a_known_address_does_not_keep_a_user_out(db: Database) -> None:

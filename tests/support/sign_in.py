@@ -1,8 +1,12 @@
 """Signing in as Supabase's clients do."""
 
+import time
 from typing import Any
 
 import httpx
+import jwt
+
+from tests.support.services import JWT_KEY
 
 PASSWORD = "correct horse battery"
 
@@ -35,3 +39,9 @@ async def refused(call: Any) -> tuple[int, str]:
     assert not response.is_success, response.text
     assert response.headers["x-supabase-api-version"] == "2024-01-01"
     return response.status_code, response.json()["code"]
+
+
+def service_key(**claims: Any) -> dict[str, str]:
+    """The key of a backend, as a header."""
+    body = {"role": "service_role", "iss": "supabase", "exp": int(time.time()) + 60} | claims
+    return {"Authorization": f"Bearer {jwt.encode(body, JWT_KEY)}"}
