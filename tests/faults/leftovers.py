@@ -50,7 +50,7 @@ async def in_redis(redis: Redis) -> set[str]:
     names: set[str] = set()
     jobs: set[bytes] = set()
     found: set[str] = set()
-    async for key in redis.scan_iter():
+    async for key in redis.scan_iter(f"*{prefix}*"):
         if key.startswith(f"saq:job:{queue}".encode()):
             jobs.add(key)
         elif key.startswith(f"saq:{queue}".encode()):

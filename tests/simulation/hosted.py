@@ -16,7 +16,6 @@ from agentplat.engine.messages import (
     NodeStarted,
     NodeSuspended,
     NodeTerminated,
-    NodeYielded,
     RunAborted,
     RunBegan,
     RunEnded,
@@ -24,7 +23,7 @@ from agentplat.engine.messages import (
 )
 from agentplat.engine.state import Status
 from agentplat.runs.letters import Letter, ReviewAnswered, SubRunEnded, SubRunOutput
-from agentplat.runs.reviews import answered
+from agentplat.runs.reading import messages_of
 from tests.simulation.database import Addressed, Charged, Row, Write
 from tests.simulation.graphs import PAID, emitted
 from tests.simulation.tasks import Tasks, needs_review
@@ -330,17 +329,8 @@ class Hosted:
 
     def _read(self, letter: Letter) -> None:
         act = self._machine.activations[letter.activation - 1]
-        at = self.now()
-        if isinstance(letter, ReviewAnswered):
-            if act.status is Status.REVIEW:
-                self._record(answered(act, letter, at))
-        elif act.status is not Status.RUNNING:
-            return
-        elif isinstance(letter, SubRunEnded):
-            stats = {"extra_steps": letter.node_count, "extra_cost": letter.cost}
-            self._record(NodeEnded(act.number, at, [], None, None, stats))
-        else:
-            self._record(NodeYielded(act.number, at, [(letter.name, value) for value in letter.values]))
+        for message in messages_of(act, letter, self.now()):
+            self._record(message)
 
     def _waits_for_mail(self) -> bool:
         if not self._tasks.idle() or self._ready or self._inbox or self._mail_due or self._stop_requested:
