@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC
+from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from agentplat.credits import service as credits
 from agentplat.engine.messages import NodeStarted, RunBegan, decode
+from agentplat.events import streams as events
 from agentplat.infra.db import Database
 from agentplat.infra.errors import AppError
 from agentplat.infra.settings import get_settings
@@ -60,6 +63,27 @@ async def test_a_run_ends_when_a_node_can_not_be_paid(driver: Driver) -> None:
     assert "after" not in done
     assert seen["stats"]["cost"] == 3
     assert await credits.balance(ANN.id) == 0
+
+
+async def test_who_ran_out_is_told_once_until_there_are_new_credits(driver: Driver, redis: Redis) -> None:
+    graph = await save(CHAIN)
+
+    async def told() -> list[dict[str, Any]]:
+        entries = await redis.xrange(events.stream_of(ANN.id))
+        return [msgspec.json.decode(fields[b"n"]) for _, fields in entries if b"n" in fields]
+
+    for times in (1, 2):
+        await credits.grant(ANN.id, 1, f"gift {times}", "gift")
+        for run in [await start(graph) for _ in range(3)]:
+            await driver.accept(run.id)
+            assert (await final(run))["status"] == "FAILED"
+        async with asyncio.timeout(5):
+            while len(await told()) < times:
+                await asyncio.sleep(0.01)
+    first, second = await told()
+    assert first.pop("graph_exec_id") != second.pop("graph_exec_id")
+    expected = {"event": "insufficient_funds", "graph_id": graph.id, "current_balance": 0, "shortfall": 1}
+    assert first == second == {"type": "ZERO_BALANCE", **expected}
 
 
 async def test_who_has_nothing_starts_nothing(driver: Driver, db: Database) -> None:

@@ -204,3 +204,22 @@ async def list_of_user(user_id: str, limit: int) -> list[Transaction]:
         Transaction(**{**row, "type": TransactionType(row["type"]), "metadata": msgspec.json.decode(row["metadata"])})
         for row in rows
     ]
+
+
+async def note_shortage(user_id: str, graph_id: str) -> bool:
+    """Whether this is the first shortage of the graph's runs since the user got credits. One of several at once is."""
+    return bool(
+        await db().fetchval(
+            """
+            INSERT INTO shortage_notices AS n (user_id, graph_id) VALUES ($1, $2)
+            ON CONFLICT (user_id, graph_id) DO UPDATE SET noted_at = clock_timestamp()
+            WHERE n.noted_at < (
+                SELECT max(created_at) FROM credit_transactions
+                WHERE user_id = $1 AND type IN ('GRANT', 'TOP_UP') AND is_active
+            )
+            RETURNING true
+            """,
+            user_id,
+            graph_id,
+        )
+    )

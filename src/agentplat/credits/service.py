@@ -88,3 +88,8 @@ def executions_charge(run_id: str, graph_id: str, executions: int) -> Charge:
         executions=executions,
         usage=Usage(graph_exec_id=run_id, graph_id=graph_id),
     )
+
+
+async def note_shortage(user_id: str, graph_id: str) -> bool:
+    """Whether the user is to be told that a run of the graph ran out of credits: once until there are new ones."""
+    return await queries.note_shortage(user_id, graph_id)

@@ -25,3 +25,11 @@ class CreditTransactions(Table, tablename="credit_transactions"):
     metadata = Bytea()
     is_active = Boolean(default=True)
     created_at = Timestamptz()
+
+
+class ShortageNotices(Table, tablename="shortage_notices"):
+    """When the user was last told that a run of the graph ran out of credits. (user_id, graph_id) is the key."""
+
+    user_id = Text(primary_key=True, default=None)
+    graph_id = Text()
+    noted_at = Timestamptz()

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import msgspec
 
 from agentplat.credits import service as credits
-from agentplat.credits.models import Charge
+from agentplat.credits.models import Charge, Shortage
 from agentplat.engine.machine import RunMachine
 from agentplat.engine.messages import Message, NodeTerminated, RunAborted, RunEnded, encode
 from agentplat.events import service as events
@@ -54,6 +54,21 @@ def letter_of_end(row: RunRow, machine: RunMachine) -> list[Addressed]:
         return []
     ended = SubRunEnded(row.parent_activation, machine.status, machine.node_count, machine.cost)
     return [Addressed(row.parent_id, ended)]
+
+
+async def tell_of_shortage(row: RunRow, shortage: Shortage) -> None:
+    """Show the user that a run ended for want of credits, unless that is known. A notice is no promise: a worker that
+    dies now has told nobody, and the run says it all the same."""
+    if await credits.note_shortage(row.user_id, row.graph_id):
+        notice = {
+            "type": "ZERO_BALANCE",
+            "event": "insufficient_funds",
+            "graph_id": row.graph_id,
+            "graph_exec_id": row.id,
+            "current_balance": shortage.balance,
+            "shortfall": shortage.cost - shortage.balance,
+        }
+        await events.notify(row.user_id, notice)
 
 
 async def terminate(run_id: str) -> bool:

@@ -21,6 +21,7 @@ from time import perf_counter
 
 from agentplat.credits import service as credits
 from agentplat.credits.errors import InsufficientBalance
+from agentplat.credits.models import Shortage
 from agentplat.engine.activation import Activation, AnswerCall, CancelNode, Command, FinishRun, StartNode, SuspendRun
 from agentplat.engine.machine import RunMachine
 from agentplat.engine.messages import (
@@ -41,7 +42,7 @@ from agentplat.engine.state import Status
 from agentplat.runs import mail, metrics, reading, subruns, view
 from agentplat.runs.charging import ChargedStart
 from agentplat.runs.commits import Ending, Write, spilled
-from agentplat.runs.ending import ending_of, letter_of_end
+from agentplat.runs.ending import ending_of, letter_of_end, tell_of_shortage
 from agentplat.runs.journal import JournalWriter
 from agentplat.runs.letters import Addressed, Letter, ReviewAnswered, SubRunOutput
 from agentplat.runs.models import RunRow
@@ -80,6 +81,7 @@ class HostedRun:
         self._ready: deque[Activation] = deque()
         self._starting: list[Activation] = []  # tasks whose start is not yet handed to the journal
         self._unpaid: list[Activation] = []
+        self._shortage: Shortage | None = None
         self._orphans: list[Activation] = []  # agent nodes that ended before their sub-runs
         self._ahead: deque[asyncio.Future[int]] = deque()
         self._recorded = Recorded()
@@ -306,6 +308,7 @@ class HostedRun:
                 raise LeaseLost
             if outcome.shortage is not None:
                 self._next_seq -= 1
+                self._shortage = outcome.shortage
                 self._record(RunAborted(now_us(), str(InsufficientBalance(outcome.shortage)), act.number))
                 return
             self._machine.feed(message)
@@ -324,6 +327,8 @@ class HostedRun:
             await subruns.stop(self.row, act)
         if self.expects_mail:
             await mail.close_mailbox(self.row.id)
+        if self._shortage is not None:
+            await tell_of_shortage(self.row, self._shortage)
 
     # Mail
 
