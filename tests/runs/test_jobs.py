@@ -110,3 +110,15 @@ async def test_a_bell_that_was_away_is_answered_again(
         await asyncio.sleep(0.1)
         await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await reaching(await start(graph), "COMPLETED")
+
+
+async def test_statements_that_are_cut_off_leave_their_connections_to_nobody(
+    db: Database, redis: Redis, settings: Settings
+) -> None:
+    """A worker that ends cuts off what it was asking. A connection that went back into the pool at such a moment would
+    hang, or hold a lock, for whoever got it next."""
+    for _ in range(60):
+        async with Driver(settings) as one, jobs.answering(one):
+            pass
+        async with asyncio.timeout(10):
+            await db.execute("TRUNCATE runs CASCADE")

@@ -91,19 +91,24 @@ class Database:
             self.pool.terminate()
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
-        return list(await self._target().fetch(sql, *args))
+        async with self._connection() as connection:
+            return list(await connection.fetch(sql, *args))
 
     async def fetchrow(self, sql: str, *args: Any) -> Any:
-        return await self._target().fetchrow(sql, *args)
+        async with self._connection() as connection:
+            return await connection.fetchrow(sql, *args)
 
     async def fetchval(self, sql: str, *args: Any) -> Any:
-        return await self._target().fetchval(sql, *args)
+        async with self._connection() as connection:
+            return await connection.fetchval(sql, *args)
 
     async def execute(self, sql: str, *args: Any) -> str:
-        return str(await self._target().execute(sql, *args))
+        async with self._connection() as connection:
+            return str(await connection.execute(sql, *args))
 
     async def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        await self._target().executemany(sql, rows)
+        async with self._connection() as connection:
+            await connection.executemany(sql, rows)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -111,31 +116,55 @@ class Database:
 
         An inner block that fails leaves the whole transaction failed, also when its exception is caught.
         """
-        if DB.current_transaction.get() is not None:
-            yield self._target()
+        if (connection := self._joined()) is not None:
+            yield connection
             return
         # Not Piccolo's own context manager: it keeps the connection for ever when the commit itself fails.
-        async with self.pool.acquire() as connection, connection.transaction():
+        async with self._acquired() as connection, connection.transaction():
             token = DB.current_transaction.set(_Transaction(connection))
             try:
                 yield connection
             finally:
                 DB.current_transaction.reset(token)
 
-    def _target(self) -> Any:
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        if (connection := self._joined()) is not None:
+            yield connection
+            return
+        async with self._acquired() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[Any]:
+        async with self.pool.acquire() as connection:
+            try:
+                yield connection
+            except (asyncio.CancelledError, TimeoutError):
+                _cut_off.add(connection.get_server_pid())
+                raise
+
+    def _joined(self) -> Any:
+        """The connection of the transaction that this code is in, if any."""
         transaction = DB.current_transaction.get()
         if transaction is None:
-            return self.pool
+            return None
         if isinstance(transaction, _Transaction) and transaction.owner is not asyncio.current_task():
             raise RuntimeError("A task started inside a unit of work must not use its connection")
         return transaction.connection
 
 
-async def _keep(_: Any) -> None:
+async def _keep(connection: Any) -> None:
     """In place of the pool's own way to reset a connection, a second round trip after each statement. A transaction
-    that is still open is rolled back all the same."""
+    that is still open is rolled back all the same. A connection whose statement was cut off is not used again: whoever
+    got it next would now and then hang, as its two ends disagree on where they are."""
+    if (pid := connection.get_server_pid()) in _cut_off:
+        _cut_off.discard(pid)
+        connection.terminate()
 
 
+# Processes of the server.
+_cut_off: set[int] = set()
 _database: Database | None = None
 
 
