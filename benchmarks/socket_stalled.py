@@ -28,12 +28,12 @@ async def _measure(platform: Platform, token: str) -> Result:
     without: list[list[float]] = []
     with_it: list[list[float]] = []
     async with Client(platform.url, token) as client, feeding(platform.settings) as feeder:
-        graph = await client.create(endless())
+        graphs = [await client.create(endless())]
         async with served(platform, *OURS) as ours:
             # By turns, so that whatever else the machine does troubles both alike.
             for _ in range(ROUNDS):
-                without.append(await measured(feeder, graph, ours, token, RUNS, WATCHERS, mixed=False))
-                with_it.append(await measured(feeder, graph, ours, token, RUNS, WATCHERS, mixed=False, stalled=1))
+                without.append(await measured(feeder, graphs, ours, token, RUNS, WATCHERS, mixed=False))
+                with_it.append(await measured(feeder, graphs, ours, token, RUNS, WATCHERS, mixed=False, stalled=1))
     mine, baseline = percentile("p99 of the others", with_it, 0.99), percentile("p99 without it", without, 0.99)
     return Result(
         case="socket_stalled",

@@ -22,9 +22,9 @@ from agentplat.infra.settings import Settings
 from agentplat.realtime.fold import Fold, Keep
 from agentplat.runs import service as runs
 from agentplat.runs import turns
+from agentplat.runs.commits import Write
 from agentplat.runs.journal import JournalWriter
 from agentplat.runs.models import ExecuteBody, RunRow
-from agentplat.runs.queries import Write
 
 OWNER = "benchmark"
 LEASE = timedelta(hours=1)

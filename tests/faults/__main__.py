@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from agentplat.infra.settings import get_settings
-from tests.faults.campaign import campaign, started
+from tests.faults.campaign import campaign, say, started
 from tests.faults.injection import FAULTS
 from tests.faults.table import HEAD, line_of, machine_of, save
 from tests.support.services import JWT_KEY, clear_environment
@@ -31,7 +31,7 @@ def main() -> int:
     lines: dict[str, str] = {}
     violations = 0
     with tempfile.TemporaryDirectory(prefix="agentplat-faults-") as home, started(get_settings(), Path(home)) as one:
-        _say(HEAD)
+        say(HEAD)
         for fault in FAULTS:
             if arguments.only and fault.name not in arguments.only:
                 continue
@@ -40,17 +40,12 @@ def main() -> int:
             )
             lines[fault.name] = line_of(report, arguments.seed)
             violations += len(report.violations)
-            _say(lines[fault.name])
+            say(lines[fault.name])
             for violation in report.violations[:MOST_SHOWN]:
-                _say(f"    {violation}\n")
+                say(f"    {violation}\n")
             if arguments.save:
                 save(lines, machine_of(report.versions))
     return int(violations > 0)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -85,8 +86,8 @@ async def campaign(
     async with opened(settings):
         # Each campaign is judged by its own runs. Those of the last one are final.
         await db().execute("TRUNCATE journal, runs, credit_transactions, balances CASCADE")
-        rich = await _user(PLENTY)
-        poor = [await _user(PURSE) for _ in range(math.ceil(seconds * rate / 10))]
+        rich = await account(PLENTY)
+        poor = [await account(PURSE) for _ in range(math.ceil(seconds * rate / 10))]
     with counting() as service:
         async with (
             Clients(platform.url) as clients,
@@ -121,7 +122,7 @@ async def campaign(
                 )
 
 
-async def _user(credit: int) -> str:
+async def account(credit: int) -> str:
     """The token of somebody who has so many credits."""
     user = User(id=f"faults-{uuid4()}", email="faults@example.com")
     await accounts.ensure_user(user)
@@ -205,3 +206,8 @@ async def _all_final(until: float) -> None:
         ):
             return
         await asyncio.sleep(ASK_SECONDS)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

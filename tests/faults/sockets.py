@@ -12,22 +12,23 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 
 import msgspec
 from msgspec import Struct
 
-from agentplat.accounts import service as accounts
 from agentplat.cli.supervisor import Platform
 from agentplat.infra.settings import get_settings
 from agentplat.realtime.fold import Fold, Keep
 from agentplat.runs import service as runs
-from tests.faults.campaign import opened, say, started
+from tests.faults.campaign import PLENTY, account, opened, say, started
+from tests.faults.clients import Clients
+from tests.faults.counting import counting
 from tests.faults.graphs import shapes
 from tests.faults.injection import Target
 from tests.faults.load import Load
+from tests.faults.reviewers import Reviewers
 from tests.faults.viewers import Saw, Spec, digest
 from tests.support.processes import environment
 from tests.support.services import JWT_KEY, clear_environment
@@ -144,19 +145,26 @@ class Crowd:
 
 async def watched(platform: Platform, seconds: float, clients: int, restarts: int, seed: int) -> Report:
     chance = random.Random(seed)
-    token = accounts.issue_token("viewer", "viewer@example.com", ttl=timedelta(days=1))
+    async with opened(platform.settings):
+        token = await account(PLENTY)
     rate = clients / VIEWERS / RUN_SECONDS
     spec = Spec(url=platform.ws_url, token=token, viewers=VIEWERS, sockets=clients, seed=seed)
     crowd = await Crowd.start(spec)
     try:
-        async with Load(platform.url, token, shapes(platform.settings.home / "effects-seen"), rate, chance) as load:
-            loading = asyncio.create_task(load.run())
-            done = await _break(platform, crowd, load, seconds, restarts, chance)
-            load.end()
-            async with asyncio.timeout(RECOVERY_SECONDS):
-                await loading
-            _show_new(crowd, load, done)
-            await crowd.finish(RECOVERY_SECONDS)
+        with counting() as service:
+            async with (
+                Clients(platform.url) as http,
+                Reviewers(http, token, chance) as reviewers,
+                Load(http, token, [], shapes(service.url), rate, chance) as load,
+            ):
+                loading = asyncio.create_task(load.run())
+                done = await _break(platform, crowd, load, seconds, restarts, chance)
+                load.end()
+                async with asyncio.timeout(RECOVERY_SECONDS):
+                    await loading
+                reviewers.answer_rest()
+                _show_new(crowd, load, done)
+                await crowd.finish(RECOVERY_SECONDS)
     finally:
         await crowd.close()
     async with opened(platform.settings):
@@ -228,8 +236,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="agentplat-faults-") as home, started(get_settings(), Path(home)) as one:
         report = asyncio.run(watched(one, arguments.seconds, arguments.clients, arguments.restarts, arguments.seed))
     for violation in report.violations[:MOST_SHOWN]:
-        say(f"    {violation}")
-    say(table(report))
+        say(f"    {violation}\n")
+    say(f"{table(report)}\n")
     return int(bool(report.violations))
 
 
