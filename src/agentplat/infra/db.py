@@ -138,10 +138,11 @@ class Database:
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[Any]:
         async with self.pool.acquire() as connection:
+            pid = connection.get_server_pid()  # one that was lost meanwhile has none
             try:
                 yield connection
             except (asyncio.CancelledError, TimeoutError):
-                _cut_off.add(connection.get_server_pid())
+                _cut_off.add(pid)
                 raise
 
     def _joined(self) -> Any:

@@ -57,14 +57,38 @@ class _Closing(Exception):
 
 
 class Connection:
-    """Serves one accepted socket until it closes. What the hub calls never waits."""
+    """Serves one accepted socket until it closes. What the hub calls never waits.
+
+    It sends by a task of its own, which is there only while there is something to send: most sockets are silent most of
+    the time, and there are thousands.
+    """
+
+    __slots__ = (
+        "_batching",
+        "_busy_seconds",
+        "_closing",
+        "_ended",
+        "_gaps",
+        "_hub",
+        "_in_second",
+        "_outbox",
+        "_second",
+        "_sender",
+        "_serving",
+        "_session",
+        "_socket",
+        "_user_id",
+    )
 
     def __init__(self, socket: WebSocket[Any, Any, Any], hub: Hub, user_id: str) -> None:
         self._socket = socket
         self._hub = hub
         self._user_id = user_id
         self._session = Session(hub, self, user_id)
-        self._outbox = Outbox()
+        self._outbox = Outbox(self._start_sending)
+        self._sender: asyncio.Task[None] | None = None
+        self._serving: asyncio.Task[Any] | None = None
+        self._ended = False
         self._batching = False
         self._closing: _Closing | None = None
         self._gaps = 0  # not sent yet
@@ -73,15 +97,19 @@ class Connection:
     async def serve(self) -> None:
         metrics.SOCKETS.inc()
         self._hub.enter(self, self._user_id)
-        sender = asyncio.create_task(self._send())
-        receiver = asyncio.create_task(self._receive())
+        self._serving = serving = asyncio.current_task()
+        assert serving is not None
         try:
-            await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
+            await self._receive()
+        except asyncio.CancelledError:
+            if not self._ended or serving.uncancel():
+                raise  # not, or not only, our own
         finally:
+            self._ended = True
             self._hub.leave(self, self._user_id)
-            sender.cancel()
-            receiver.cancel()
-            await asyncio.gather(sender, receiver, return_exceptions=True)
+            if (sender := self._sender) is not None:
+                sender.cancel()
+                await asyncio.gather(sender, return_exceptions=True)
             await self._session.close()
             metrics.SOCKETS.dec()
         # Not by the sender: granian never gets done with a close while somebody still waits to receive.
@@ -140,19 +168,34 @@ class Connection:
 
     def _close(self, code: int, reason: str) -> None:
         self._closing = self._closing or _Closing(code, reason)
-        self._outbox.wake()
+        self._end()
+
+    def _end(self) -> None:
+        """Have the socket served no longer. Where the receiver itself says so, it looks before it waits again."""
+        serving = self._serving
+        if not self._ended and serving is not None and serving is not asyncio.current_task():
+            self._ended = True
+            serving.cancel()
+
+    def _start_sending(self) -> None:
+        if self._sender is None and not self._ended:
+            self._sender = asyncio.create_task(self._send())
 
     async def _send(self) -> None:
         outbox, send = self._outbox, self._socket.send
-        while self._closing is None:
-            await outbox.wait()
-            sent, published = 0, None
+        sent, published = 0, None
+        try:
             while outbox and self._closing is None:
                 frame = outbox.take(self._batching)
                 await send({"type": "websocket.send", "text": frame.text, "bytes": None})
                 if frame.published is not None:
                     sent, published = sent + frame.count, frame.published
             self._gaps = 0
+        except Exception:
+            self._end()  # the client has gone
+        finally:
+            # Nothing was awaited since the outbox was seen empty, so nothing is left in it that nobody sends.
+            self._sender = None
             metrics.DELIVERED.inc(sent)
             observe(published)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import time
 
 from agentplat.realtime import metrics
@@ -20,12 +20,17 @@ FRAME_BYTES = 512 * 1024
 
 
 class Outbox:
-    def __init__(self) -> None:
+    """`filled` is called whenever something was added. Thousands of these are empty most of the time, so what only a
+    busy one needs is made then."""
+
+    __slots__ = ("_bytes", "_filled", "_messages", "_room", "_texts")
+
+    def __init__(self, filled: Callable[[], None]) -> None:
         self._texts: deque[Text] = deque()
         self._messages = 0
         self._bytes = 0
-        self._filled = asyncio.Event()
-        self._room = asyncio.Event()
+        self._filled = filled
+        self._room: asyncio.Event | None = None
 
     def __bool__(self) -> bool:
         return bool(self._texts)
@@ -38,16 +43,7 @@ class Outbox:
         self._texts.extend(texts)
         self._messages += count
         self._bytes += size
-        self._filled.set()
-
-    def wake(self) -> None:
-        """Have whoever waits look again."""
-        self._filled.set()
-
-    async def wait(self) -> None:
-        """Until something is there, or `wake` is called."""
-        await self._filled.wait()
-        self._filled.clear()
+        self._filled()
 
     def take(self, several: bool) -> Text:
         """What goes into the next frame."""
@@ -63,8 +59,9 @@ class Outbox:
             count, size = count + following.count, size + following.size
         self._messages -= count
         self._bytes -= size
-        if not self._room.is_set() and self._has_room:
+        if self._room is not None and self._has_room:
             self._room.set()
+            self._room = None
         text = f"[{','.join(taken)}]" if several and count > 1 else first.text
         return Text(text, count, size, first.published)
 
@@ -74,7 +71,7 @@ class Outbox:
 
     async def room(self) -> None:
         while not self._has_room:
-            self._room.clear()
+            self._room = self._room or asyncio.Event()
             await self._room.wait()
 
 

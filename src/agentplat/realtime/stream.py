@@ -64,7 +64,8 @@ class EventStream:
         self.over = False  # nothing is added any more
         self._run_over = False
         self._closed = False
-        self._outbox = Outbox()
+        self._filled = asyncio.Event()
+        self._outbox = Outbox(self._filled.set)
         metrics.SOCKETS.inc()
 
     async def close(self) -> None:
@@ -75,14 +76,15 @@ class EventStream:
 
     def end(self) -> None:
         self.over = True
-        self._outbox.wake()
+        self._filled.set()
 
     async def __aiter__(self) -> AsyncIterator[str]:
         outbox = self._outbox
         while outbox or not self.over:
             try:
                 async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                    await outbox.wait()
+                    await self._filled.wait()
+                self._filled.clear()
             except TimeoutError:
                 yield ": keep-alive\n\n"
                 continue
