@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
-from agentplat.infra.errors import ConfigError, Unavailable
+from agentplat.infra.errors import AppError, ConfigError, Unavailable
 from agentplat.infra.settings import Settings
 
 MINIMUM_MAJOR = 15
@@ -141,8 +141,9 @@ class Database:
             pid = connection.get_server_pid()  # one that was lost meanwhile has none
             try:
                 yield connection
-            except (asyncio.CancelledError, TimeoutError):
-                _cut_off.add(pid)
+            except BaseException as error:
+                if not _is_answer(error):
+                    _doubtful.add(pid)
                 raise
 
     def _joined(self) -> Any:
@@ -157,15 +158,21 @@ class Database:
 
 async def _keep(connection: Any) -> None:
     """In place of the pool's own way to reset a connection, a second round trip after each statement. A transaction
-    that is still open is rolled back all the same. A connection whose statement was cut off is not used again: whoever
-    got it next would now and then hang, as its two ends disagree on where they are."""
-    if (pid := connection.get_server_pid()) in _cut_off:
-        _cut_off.discard(pid)
+    that is still open is rolled back all the same. A connection whose statement was cut off or got no answer is not used
+    again: its two ends may disagree on where they are, and then everybody who gets it next fails or hangs."""
+    if (pid := connection.get_server_pid()) in _doubtful:
+        _doubtful.discard(pid)
         connection.terminate()
 
 
-# Processes of the server.
-_cut_off: set[int] = set()
+def _is_answer(error: BaseException) -> bool:
+    """Whether the connection is in order all the same: the server has refused a statement, or we a request."""
+    lost = asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError
+    return isinstance(error, AppError) or (isinstance(error, asyncpg.PostgresError) and not isinstance(error, lost))
+
+
+# The server's processes behind connections that are not to be used again.
+_doubtful: set[int] = set()
 _database: Database | None = None
 
 
