@@ -110,6 +110,30 @@ async def test_a_commit_that_fails_gives_its_connection_back(db: Database) -> No
         await db.execute("DROP TABLE deferred")
 
 
+async def test_only_a_connection_in_order_is_used_again(db: Database) -> None:
+    async def backend() -> int:
+        return int(await db.fetchval("SELECT pg_backend_pid()"))
+
+    first = await backend()
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await db.fetch("SELECT FROM nowhere")
+    assert await backend() == first
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await db.execute("SELECT pg_sleep(1)")
+    second = await backend()
+    assert second != first
+    # A process of the server that dies, as by `kill -9`, and then what follows from a driver that has lost its place.
+    with pytest.raises(asyncpg.PostgresError):
+        await db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    third = await backend()
+    assert third != second
+    with pytest.raises(asyncpg.InternalClientError):
+        async with db.transaction():
+            raise asyncpg.InternalClientError("another operation is in progress")
+    assert await backend() != third
+
+
 async def test_closing_does_not_wait_for_ever(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db_module, "CLOSE_SECONDS", 0.05)
     database = await Database.open(str(settings.database_url), 2)

@@ -158,8 +158,8 @@ class Database:
 
 async def _keep(connection: Any) -> None:
     """In place of the pool's own way to reset a connection, a second round trip after each statement. A transaction
-    that is still open is rolled back all the same. A connection whose statement was cut off or got no answer is not used
-    again: its two ends may disagree on where they are, and then everybody who gets it next fails or hangs."""
+    that is still open is rolled back all the same. A connection whose statement was cut off or got no answer is not
+    used again: its two ends may disagree on where they are, and then everybody who gets it next fails or hangs."""
     if (pid := connection.get_server_pid()) in _doubtful:
         _doubtful.discard(pid)
         connection.terminate()
