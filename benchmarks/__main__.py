@@ -5,8 +5,10 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from benchmarks.report import Result, machine
 
@@ -37,11 +39,24 @@ def main() -> int:
         results.append(msgspec.json.decode(output.splitlines()[-1], type=Result))
         show(results[-1])
     if arguments.save:
-        RESULTS.parent.mkdir(exist_ok=True)
-        encoded = msgspec.json.encode({"machine": facts, "results": results})
-        RESULTS.write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
+        save(Report(facts, results))
         say(f"\nwritten to {RESULTS.name}")
     return 0
+
+
+class Report(Struct):
+    machine: dict[str, Any]
+    results: list[Result]
+
+
+def save(report: Report) -> None:
+    """Results of cases that were not run now stay, if they are of the same machine and versions."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    before = msgspec.json.decode(RESULTS.read_bytes(), type=Report) if RESULTS.exists() else report
+    known = {one.case: one for one in before.results} if before.machine == report.machine else {}
+    known |= {one.case: one for one in report.results}
+    report.results = [known[case] for case in CASES if case in known]
+    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
 
 
 def show(result: Result) -> None:
