@@ -12,6 +12,8 @@ TYPES = {
     "BOOLEAN": "boolean",
     "BYTEA": "bytea",
     "DATE": "date",
+    "DOUBLE PRECISION": "double precision",
+    "JSON": "json",
     "TEXT[]": "ARRAY",
     "TIMESTAMPTZ": "timestamp with time zone",
 }

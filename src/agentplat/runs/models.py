@@ -220,3 +220,15 @@ class Segment(Struct, frozen=True, kw_only=True):
 def as_stored(document: bytes) -> Any:
     """A JSON document in place of the value that it encodes."""
     return Raw(document)
+
+
+class Activity(Struct, frozen=True, kw_only=True):
+    """What a user has started in a span of time: `quarters` are the quarters of an hour in which, in order.
+
+    `repeated` says whether the user has ever started one graph twice.
+    """
+
+    runs: int
+    last_at: datetime | None
+    quarters: list[datetime]
+    repeated: bool

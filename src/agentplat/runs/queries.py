@@ -13,7 +13,7 @@ import asyncpg
 
 from agentplat.infra.db import db
 from agentplat.runs import spilling
-from agentplat.runs.models import RunRow, Segment
+from agentplat.runs.models import Activity, RunRow, Segment
 from agentplat.runs.spilling import Handle
 
 # What a statement raises while the database is away or restarting. Trying again later is all there is to do.
@@ -284,3 +284,23 @@ async def mark_deleted(user_id: str, run_id: str) -> bool:
             user_id,
         )
     )
+
+
+async def activity(user_id: str, since: datetime, until: datetime) -> Activity:
+    """Over the runs that the user, and not another run, has started after `since`, up to `until`."""
+    row = await db().fetchrow(
+        """
+        SELECT count(*) AS runs, max(created_at) AS last_at,
+            COALESCE(array_agg(DISTINCT date_bin('15 minutes', created_at, to_timestamp(0))), '{}') AS quarters,
+            CASE WHEN count(*) > 0 THEN EXISTS (
+                SELECT FROM runs WHERE user_id = $1 AND NOT is_deleted AND parent_id IS NULL
+                GROUP BY graph_id HAVING count(*) > 1
+            ) ELSE false END AS repeated
+        FROM runs
+        WHERE user_id = $1 AND NOT is_deleted AND parent_id IS NULL AND created_at > $2 AND created_at <= $3
+        """,
+        user_id,
+        since,
+        until,
+    )
+    return Activity(**row)

@@ -219,6 +219,12 @@ node_members = view.node_members
 row_members = view.row_members
 run_members = view.run_members
 
+# For those who look at what a user does
+
+
+activity = queries.activity
+
+
 # For the operator
 
 

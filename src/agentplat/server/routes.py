@@ -3,12 +3,25 @@
 from litestar.types import ControllerRouterHandler
 
 from agentplat.accounts.api import routers as accounts
+from agentplat.analytics.api import router as analytics
 from agentplat.blocks.api import router as blocks
 from agentplat.external.api import router as external
 from agentplat.graphs.api import router as graphs
+from agentplat.onboarding.api import router as onboarding
 from agentplat.realtime.api import router as realtime
 from agentplat.runs.api import router as runs
 from agentplat.server.api import alive, health, openapi
 
-ROUTES: list[ControllerRouterHandler] = [health, openapi, *accounts, blocks, graphs, runs, realtime, external]
+ROUTES: list[ControllerRouterHandler] = [
+    health,
+    openapi,
+    *accounts,
+    blocks,
+    graphs,
+    runs,
+    realtime,
+    onboarding,
+    analytics,
+    external,
+]
 SOCKET_ROUTES: list[ControllerRouterHandler] = [alive, realtime]
