@@ -30,6 +30,7 @@ STARTED = """
     WHERE run_id = ANY($1::text[])
 """
 CHANNEL, STREAM = "benchmark:stop", "benchmark:stopped"
+NO_MORE = b""
 
 
 def main() -> Result:
@@ -101,8 +102,9 @@ async def _baseline(platform: Platform) -> list[float]:
         found: Any = await redis.xread({STREAM: last}, block=1000)
         times.append((perf_counter() - began) * 1000)
         last = found[0][1][-1][0]
-    answering.cancel()
-    await asyncio.gather(answering, return_exceptions=True)
+    # Told and not cancelled: it may just be getting the answer to its XADD, and redis-py loses a cancellation then.
+    await redis.publish(CHANNEL, NO_MORE)
+    await answering
     await connection.close()
     await redis.aclose()
     return times
@@ -114,5 +116,8 @@ async def _answer(url: str, subscribed: asyncio.Event) -> None:
         await subscription.subscribe(CHANNEL)
         async for message in subscription.listen():
             subscribed.set()
+            if message["data"] == NO_MORE:
+                break
             if message["type"] == "message":
                 await redis.xadd(STREAM, {"run": message["data"]}, maxlen=1000)
+    await redis.aclose()
