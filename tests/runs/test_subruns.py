@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
-from agentplat.runs import queries, service, subruns, turns
+from agentplat.runs import ending, queries, service, subruns, turns
 from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunMeta
 from tests.support.drawing import AGENT, INPUT, OUTPUT, SLOW, STEP, STORE, agent, draw
@@ -155,6 +156,21 @@ async def test_a_stop_reaches_the_whole_tree(driver: Driver) -> None:
     assert stopped is not None
     for one in (run, second, third):
         assert (await reaching(one, "TERMINATED", seconds=5))["status"] == "TERMINATED"
+
+
+async def test_the_end_of_a_stopped_sub_run_completes_nothing(db: Database, redis: Redis, settings: Settings) -> None:
+    """Though the parent learns of it before it learns that it is to stop itself."""
+    child = await save(draw({"s": (SLOW, {"v": 1, "delay": 60})}))
+    parent = await save(draw({"ae": agent(child.id, child.version, {}, "", "")}))
+    run = await start(parent)
+    async with Driver(replace(settings, worker_concurrency=1)) as driver:
+        await driver.accept(run.id)
+        below = await child_of(run)
+        assert set(await queries.request_stop(ANN.id, run.id, now())) == {run.id, below.id}
+        assert await ending.terminate(below.id)
+        seen = await final(run)
+    assert seen["status"] == "TERMINATED"
+    assert outcomes(seen, parent)["ae"] == [("TERMINATED", {})]
 
 
 async def test_agents_that_run_in_circles_end(driver: Driver, db: Database) -> None:

@@ -39,12 +39,12 @@ from agentplat.engine.messages import (
     encode,
 )
 from agentplat.engine.state import Status
-from agentplat.runs import mail, metrics, reading, subruns, view
+from agentplat.runs import mail, metrics, queries, reading, subruns, view
 from agentplat.runs.charging import ChargedStart
 from agentplat.runs.commits import Ending, Write, spilled
 from agentplat.runs.ending import ending_of, letter_of_end, tell_of_shortage
 from agentplat.runs.journal import JournalWriter
-from agentplat.runs.letters import Addressed, Letter, ReviewAnswered, SubRunOutput
+from agentplat.runs.letters import Addressed, Letter, ReviewAnswered, SubRunEnded, SubRunOutput
 from agentplat.runs.models import RunRow
 from agentplat.runs.nodes import NodeTasks, now_us, runs_elsewhere
 from agentplat.runs.recording import Recorded
@@ -336,6 +336,11 @@ class HostedRun:
         """Record what the letters say, and in the same journal row that they were taken."""
         self._mail_due = False
         letters = await mail.read(self.row.id, self._machine.mail_taken)
+        if any(isinstance(letter, SubRunEnded) and letter.status is Status.TERMINATED for _, letter in letters):
+            # Who stops a run stops those below it, whose ends may come before the news: they complete nothing then.
+            self._stop_requested |= await queries.is_stop_requested(self.row.id)
+            if self._stop_requested:
+                return True
         for number, letter in letters:
             if self._is_early(letter):
                 break

@@ -276,6 +276,10 @@ async def request_stop(user_id: str, run_id: str, now: datetime, graph_id: str |
     return [row["id"] for row in rows]
 
 
+async def is_stop_requested(run_id: str) -> bool:
+    return bool(await db().fetchval("SELECT stop_requested_at IS NOT NULL FROM runs WHERE id = $1", run_id))
+
+
 async def mark_deleted(user_id: str, run_id: str) -> bool:
     return bool(
         await db().fetchval(
