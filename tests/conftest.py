@@ -20,6 +20,7 @@ from agentplat.infra.settings import Settings, get_settings
 from agentplat.runs.service import hearing_ends
 from tests.support.processes import environment
 from tests.support.services import (
+    BLOCK_MODULES,
     JWT_KEY,
     Servers,
     ServersOwner,
@@ -92,7 +93,7 @@ def settings(database_url: str, redis_url: str, tmp_path_factory: pytest.TempPat
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "AGENTPLAT_HOME": str(tmp_path_factory.mktemp("home")),
-        "AGENTPLAT_BLOCK_MODULES": "tests.support.blocks",
+        "AGENTPLAT_BLOCK_MODULES": BLOCK_MODULES,
         "AGENTPLAT_LEASE": "2",
         "LOG_LEVEL": "WARNING",
     }

@@ -11,7 +11,7 @@ from agentplat.infra.settings import get_settings
 from tests.faults.campaign import campaign, say, started
 from tests.faults.injection import FAULTS
 from tests.faults.table import HEAD, line_of, machine_of, save
-from tests.support.services import JWT_KEY, clear_environment
+from tests.support.services import BLOCK_MODULES, JWT_KEY, clear_environment
 
 MOST_SHOWN = 20
 
@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--save", action="store_true", help="put the rows into the table of docs/faults.md")
     arguments = parser.parse_args()
     clear_environment()
-    os.environ |= {"JWT_VERIFY_KEY": JWT_KEY, "AGENTPLAT_BLOCK_MODULES": "tests.support.blocks"}
+    os.environ |= {"JWT_VERIFY_KEY": JWT_KEY, "AGENTPLAT_BLOCK_MODULES": BLOCK_MODULES}
     lines: dict[str, str] = {}
     violations = 0
     with tempfile.TemporaryDirectory(prefix="agentplat-faults-") as home, started(get_settings(), Path(home)) as one:

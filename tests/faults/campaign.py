@@ -28,7 +28,7 @@ from tests.faults.clients import Clients
 from tests.faults.counting import Call, counting
 from tests.faults.graphs import PURSE, shapes
 from tests.faults.injection import Fault, Target
-from tests.faults.invariants import of_acceptance, of_calls, of_run
+from tests.faults.invariants import of_acceptance, of_blobs, of_calls, of_run
 from tests.faults.leftovers import leftovers
 from tests.faults.load import Load
 from tests.faults.record import Record, read_records
@@ -36,6 +36,7 @@ from tests.faults.relations import of_families, of_payments, of_reviews, read_pa
 from tests.faults.reviewers import Reviewers
 from tests.support.ledger import unsound_accounts
 from tests.support.processes import environment
+from tests.support.services import BLOCK_MODULES
 
 WORKERS = 3
 LEASE_SECONDS = 2
@@ -70,7 +71,7 @@ def started(settings: Settings, home: Path) -> Iterator[Platform]:
     )
     variables = environment(
         AGENTPLAT_LEASE=str(LEASE_SECONDS),
-        AGENTPLAT_BLOCK_MODULES="tests.support.blocks",
+        AGENTPLAT_BLOCK_MODULES=BLOCK_MODULES,
         ENABLE_CREDIT="true",
         LOG_LEVEL="INFO",
     )
@@ -142,7 +143,7 @@ async def _violations(records: dict[str, Record], load: Load, reviewers: Reviewe
     known = {run.id: run for run in load.accepted}
     found = of_acceptance(load.accepted, records)
     for run_id, record in records.items():
-        problems = of_run(record, known.get(run_id)) + of_calls(record, by_key)
+        problems = of_run(record, known.get(run_id)) + of_calls(record, by_key) + of_blobs(record)
         found += [f"{run_id}: {problem}" for problem in problems]
     found += [f"an effect of nobody: {key}" for key in by_key]
     found += of_families(records)

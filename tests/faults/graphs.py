@@ -12,6 +12,8 @@ from tests.support.drawing import (
     CALCULATOR,
     CALL,
     CALL_AGAIN,
+    CALL_APART,
+    CALL_APART_AGAIN,
     CONDITION,
     INPUT,
     OUTPUT,
@@ -27,6 +29,8 @@ from tests.support.drawing import (
 )
 
 CHAIN = 12
+# More than a journal row or a result keeps in place.
+BIG = "Größe " * 15_000
 ROUNDS = 6
 # What a user has who runs dry, and why the next node after that can't be started.
 PURSE = 3
@@ -36,8 +40,9 @@ DRY = "Insufficient balance of $0.00, where this will cost $0.01"
 class Shape(Struct, frozen=True):
     """A graph of the load. What is said of a run holds unless it was stopped, however often it was recovered.
 
-    Where the drawing has `@name` for a graph, that shape's is meant. Shapes `below` others are not started by clients;
-    `poor` ones are each run by a user of their own, who owns no more than a purse.
+    `outputs` are what it emits in the end, where interruptions can't change that. Where the drawing has `@name` for a
+    graph, that shape's is meant. Shapes `below` others are not started by clients; `poor` ones are each run by a user
+    of their own, who owns no more than a purse.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Shape(Struct, frozen=True):
     status: Status = Status.COMPLETED
     error: str | None = None
     cost: int = 0
+    outputs: dict[str, list[Any]] | None = None
     below: bool = False
     poor: bool = False
 
@@ -62,7 +68,7 @@ class Shape(Struct, frozen=True):
 
 def shapes(service: str) -> list[Shape]:
     """`service` is the address of the service that nodes with effects call. Graphs come after those that they run."""
-    return [*_plain(), *_with_effects(service), *_charged(), *_asking(), *_nested()]
+    return [*_plain(), *_with_effects(service), *_apart(service), *_charged(), *_asking(), *_nested(), *_big(service)]
 
 
 def _plain() -> list[Shape]:
@@ -151,6 +157,25 @@ def _with_effects(service: str) -> list[Shape]:
             7,
         ),
         Shape("retries", Drawing(nodes, retries.links), 5),
+    ]
+
+
+def _apart(service: str) -> list[Shape]:
+    """What is done in processes of their own; by a block that may be repeated, and by one that may not."""
+    once = {
+        "st": (STEP, {"items": [1, 2]}),
+        "e": (CALL_APART, {"url": service, "seconds": 0.4}),
+        "s": (STORE, {}),
+        "err": (STORE, {}),
+    }
+    again = {
+        "st": (STEP, {"items": [1, 2]}),
+        "e": (CALL_APART_AGAIN, {"url": service, "seconds": 0.4}),
+        "s": (STORE, {}),
+    }
+    return [
+        Shape("apart", draw(once, "st.item -> e.v", "e.out -> s.input", "e.error -> err.input"), 5),
+        Shape("apart, repeatable", draw(again, "st.item -> e.v", "e.out -> s.input"), 5),
     ]
 
 
@@ -251,5 +276,32 @@ def _nested() -> list[Shape]:
             draw({"ae": agent("@middle", 1, {"q": 1}, "q", "ans"), "s": (STORE, {})}, "ae.ans -> s.input"),
             8,
             cost=1,
+        ),
+    ]
+
+
+def _big(service: str) -> list[Shape]:
+    """A value over the limit on every way: handed on, to a service, to another process, to a sub-run and back."""
+    handed_on = {
+        "a": (STORE, {"input": BIG}),
+        "e": (CALL_AGAIN, {"url": service, "seconds": 0.2}),
+        "apart": (CALL_APART_AGAIN, {"url": service}),
+        "out": (OUTPUT, {"name": "big"}),
+    }
+    return [
+        Shape(
+            "big",
+            draw(handed_on, "a.output -> e.v", "e.out -> apart.v", "apart.out -> out.value"),
+            4,
+            outputs={"big": [BIG]},
+        ),
+        Shape(
+            "big below",
+            draw(
+                {"ae": agent("@slow leaf", 1, {"q": BIG}, "q", "ans"), "out": (OUTPUT, {"name": "big"})},
+                "ae.ans -> out.value",
+            ),
+            5,
+            outputs={"big": [BIG]},
         ),
     ]

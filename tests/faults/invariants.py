@@ -13,10 +13,11 @@ from agentplat.engine.messages import Message, NodeEnded, NodeStarted, NodeTermi
 from agentplat.engine.state import FINAL, IllegalTransition, Status
 from agentplat.runs import view
 from agentplat.runs.ending import ending_of
+from agentplat.runs.nodejobs import MAX_CLAIMS
 from tests.faults.counting import Call
 from tests.faults.load import Accepted
 from tests.faults.record import Record
-from tests.support.drawing import CALL, CALL_AGAIN
+from tests.support.drawing import CALL, CALL_AGAIN, CALL_APART, CALL_APART_AGAIN
 
 
 def of_acceptance(accepted: Sequence[Accepted], records: dict[str, Record]) -> list[str]:
@@ -73,8 +74,12 @@ def of_outcome(record: Record, told: Accepted) -> list[str]:
     if row.status != shape.status or machine.error != shape.error:
         return [f"is {row.status} instead of {shape.status} and nobody stopped it: {row.stats!r}"]
     problems = []
-    if machine.node_count != shape.executions:
-        problems.append(f"has {machine.node_count} executions instead of {shape.executions}")
+    # One that was interrupted after it had emitted something has what follows from its error besides.
+    torn = sum(act.status is Status.FAILED and len(act.outputs) > 1 for act in machine.activations)
+    if machine.node_count != shape.executions + torn:
+        problems.append(f"has {machine.node_count} executions instead of {shape.executions + torn}")
+    if shape.outputs is not None and machine.outputs != shape.outputs:
+        problems.append(f"its outputs are not what its graph says, but {str(machine.outputs)[:100]} …")
     if machine.cost != shape.cost:
         problems.append(f"cost {machine.cost} credits instead of {shape.cost}")
     return problems
@@ -105,7 +110,7 @@ def of_calls(record: Record, calls: dict[str, list[Call]]) -> list[str]:
     """Takes the calls of this run out of `calls`, which are by idempotency key."""
     problems = []
     for act in record.machine.activations:
-        if act.node.spec.id not in (CALL, CALL_AGAIN):
+        if act.node.spec.id not in (CALL, CALL_AGAIN, CALL_APART, CALL_APART_AGAIN):
             continue
         made = calls.pop(view.activation_id(record.row.id, act.number), [])
         name = f"the effect of activation {act.number}"
@@ -114,12 +119,19 @@ def of_calls(record: Record, calls: dict[str, list[Call]]) -> list[str]:
         if any(call.body != made[0].body for call in made):
             problems.append(f"{name} has one key for different calls")
         done = sum(call.status != 503 for call in made)
-        most = 1 if act.node.spec.id == CALL else 1 + takeovers(record, act.number)
+        most = 1
+        if act.node.spec.repeatable:
+            most = MAX_CLAIMS if act.node.spec.isolated else 1 + takeovers(record, act.number)
         if done > most:
             problems.append(f"{name} began {done} times, with {most - 1} takeovers that could be why")
         if act.status is Status.COMPLETED and not any(call.status == 200 for call in made):
             problems.append(f"{name} is recorded and was not done")
     return problems
+
+
+def of_blobs(record: Record) -> list[str]:
+    """Only what journal or result name is stored: nothing that a commit without an answer has left behind."""
+    return [f"keeps the big value {digest}, which nothing names" for digest in sorted(record.blobs - record.named)]
 
 
 def takeovers(record: Record, activation: int) -> int:

@@ -15,8 +15,9 @@ from agentplat.runs.ending import ending_of
 from agentplat.runs.models import RunRequest, RunRow
 from tests.faults.record import JournalRow, Record
 from tests.support.drawing import Drawing
+from tests.support.services import BLOCK_MODULES
 
-BLOCKS = Registry.load(["tests.support.blocks"]).blocks
+BLOCKS = Registry.load(BLOCK_MODULES.split(",")).blocks
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 RUN_ID = "0b6f3a52-7c1e-4d0a-9f63-2a7f1f6a9c01"
 

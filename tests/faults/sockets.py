@@ -31,7 +31,7 @@ from tests.faults.load import Load
 from tests.faults.reviewers import Reviewers
 from tests.faults.viewers import Saw, Spec, digest
 from tests.support.processes import environment
-from tests.support.services import JWT_KEY, clear_environment
+from tests.support.services import BLOCK_MODULES, JWT_KEY, clear_environment
 
 VIEWERS = 5  # per run
 # How long a run with its viewers takes about, which says how many runs are wanted at once.
@@ -232,7 +232,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     clear_environment()
-    os.environ |= {"JWT_VERIFY_KEY": JWT_KEY, "AGENTPLAT_BLOCK_MODULES": "tests.support.blocks"}
+    os.environ |= {"JWT_VERIFY_KEY": JWT_KEY, "AGENTPLAT_BLOCK_MODULES": BLOCK_MODULES}
     with tempfile.TemporaryDirectory(prefix="agentplat-faults-") as home, started(get_settings(), Path(home)) as one:
         report = asyncio.run(watched(one, arguments.seconds, arguments.clients, arguments.restarts, arguments.seed))
     for violation in report.violations[:MOST_SHOWN]:

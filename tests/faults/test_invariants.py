@@ -5,15 +5,16 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from agentplat.engine.messages import Message, NodeEnded, NodeStarted, RunAborted, RunBegan, RunEnded
+from agentplat.engine.messages import Message, NodeEnded, NodeStarted, NodeYielded, RunAborted, RunBegan, RunEnded
 from agentplat.runs import view
+from agentplat.runs.nodejobs import MAX_CLAIMS
 from tests.faults.counting import Call
 from tests.faults.graphs import Shape
-from tests.faults.invariants import of_acceptance, of_calls, of_run
+from tests.faults.invariants import of_acceptance, of_blobs, of_calls, of_run
 from tests.faults.load import Accepted
 from tests.faults.made import RUN_ID, judged, record_of, replayed, rows_of
 from tests.faults.record import Record
-from tests.support.drawing import CALL, CALL_AGAIN, STORE, draw
+from tests.support.drawing import CALL, CALL_AGAIN, CALL_APART, CALL_APART_AGAIN, STORE, draw
 
 DRAWING = draw({"e": (CALL, {"url": "u", "v": 7}), "s": (STORE, {})}, "e.out -> s.input")
 AGAIN = draw({"e": (CALL_AGAIN, {"url": "u", "v": 7}), "s": (STORE, {})}, "e.out -> s.input")
@@ -78,10 +79,28 @@ def test_a_doctored_run_is_condemned(record: Record, problem: str) -> None:
     [
         (Shape("shape", DRAWING, 3), "has 2 executions instead of 3"),
         (Shape("shape", DRAWING, 2, cost=1), "cost 0 credits instead of 1"),
+        (Shape("shape", DRAWING, 2, outputs={"r": [7]}), "its outputs are not what its graph says, but {} …"),
     ],
 )
 def test_a_run_that_is_not_what_its_graph_says_is_condemned(shape: Shape, problem: str) -> None:
     assert of_run(record_of(DRAWING, JOURNAL), replace(TOLD, shape=shape)) == [problem]
+
+
+def test_what_follows_from_an_interruption_after_an_output_is_expected() -> None:
+    both = draw({"e": (CALL_APART, {"url": "u", "v": 7}), "s": (STORE, {})}, "e.out -> s.input", "e.error -> s.input")
+    told = replace(TOLD, shape=Shape("shape", both, 2))
+    emitted, ended = NodeYielded(1, 3, [("out", 7)]), NodeEnded(1, 4, [], "interrupted")
+    after = [NodeEnded(number, 5, [("output", 7)], None, 5) for number in (2, 3)]
+    assert of_run(record_of(both, [[RunBegan(1), NodeStarted(1, 2), emitted, ended, *after, RunEnded(6)]]), told) == []
+    without = [[RunBegan(1), NodeStarted(1, 2), ended, after[0], RunEnded(6)]]
+    assert of_run(record_of(both, without), told) == []
+
+
+def test_a_big_value_that_nothing_names_is_found() -> None:
+    record = record_of(DRAWING, JOURNAL)
+    record.blobs, record.named = frozenset(["a", "b"]), frozenset(["a"])
+    assert of_blobs(record) == ["keeps the big value b, which nothing names"]
+    assert of_blobs(record_of(DRAWING, JOURNAL)) == []
 
 
 def test_a_run_that_ended_for_no_reason_is_condemned_unless_it_was_stopped() -> None:
@@ -113,6 +132,16 @@ def test_a_wrong_effect_is_condemned(messages: int, calls: list[Call], problem: 
     record = judged(DRAWING, JOURNAL)
     record.machine = replayed(DRAWING, JOURNAL[:messages])
     assert any(problem in found for found in of_calls(record, {KEY: calls}))
+
+
+def test_a_process_of_its_own_repeats_only_what_may_be_repeated() -> None:
+    for block, most in ((CALL_APART, 1), (CALL_APART_AGAIN, MAX_CLAIMS)):
+        record = judged(
+            draw({"e": (block, {"url": "u", "v": 7})}),
+            [[RunBegan(1), NodeStarted(1, 2), NodeEnded(1, 3, [("out", 7)]), RunEnded(4)]],
+        )
+        assert of_calls(record, {KEY: [DONE] * most}) == []
+        assert any("began" in found for found in of_calls(record, {KEY: [DONE] * (most + 1)}))
 
 
 def test_an_effect_may_be_repeated_as_often_as_its_run_changed_hands() -> None:

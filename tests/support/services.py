@@ -23,6 +23,8 @@ TEMPLATE = "agentplat_test_template"
 FOREIGN_PREFIXES = ("AGENTPLAT_", "JWT_", "OPENAI_", "ENABLE_", "LOG_", "PICCOLO_", "PG")
 FOREIGN = ("DATABASE_URL", "REDIS_URL", "SUPABASE_JWT_SECRET", "FRONTEND_BASE_URL", "BACKEND_CORS_ALLOW_ORIGINS")
 OWN_SERVERS = ("AGENTPLAT_TEST_DATABASE_URL", "AGENTPLAT_TEST_REDIS_URL")
+# Where blocks stand that only tests need, as the setting has it.
+BLOCK_MODULES = "tests.support.blocks,tests.support.callers"
 JWT_KEY = "a-key-for-tests-that-is-long-enough"
 
 
