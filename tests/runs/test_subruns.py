@@ -9,12 +9,14 @@ import pytest
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
+from agentplat.engine.messages import RunBegan
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
 from agentplat.runs import ending, queries, service, subruns, turns
 from agentplat.runs.driver import Driver
-from agentplat.runs.models import RunMeta
+from agentplat.runs.models import RunMeta, RunRequest
+from agentplat.runs.replay import machine_of
 from tests.support.drawing import AGENT, INPUT, OUTPUT, SLOW, STEP, STORE, agent, draw
 from tests.support.hosting import final, look, outcomes, reaching
 from tests.support.world import ANN, BOB, save, start
@@ -171,6 +173,31 @@ async def test_the_end_of_a_stopped_sub_run_completes_nothing(db: Database, redi
         seen = await final(run)
     assert seen["status"] == "TERMINATED"
     assert outcomes(seen, parent)["ae"] == [("TERMINATED", {})]
+
+
+async def test_who_has_lost_a_run_starts_nothing_below_it(db: Database, settings: Settings) -> None:
+    """Nor does who is to stop it; who holds it now does, once."""
+    child = await save(CHILD)
+    run = await start(await save(draw({"ae": agent(child.id, child.version, {"q": "P"}, "q", "ans")})))
+    over = await turns.claim(run.id, "w1", timedelta(seconds=-1), now())
+    held = await turns.claim(run.id, "w2", timedelta(seconds=30), now())
+    assert over is not None
+    assert held is not None
+    machine = await machine_of(held)
+    machine.feed(RunBegan(1))
+    (act,) = machine.activations
+
+    async def below() -> int:
+        return int(await db.fetchval("SELECT count(*) FROM runs WHERE parent_id = $1", run.id))
+
+    await subruns.start(over, RunRequest(), act)
+    assert await below() == 0
+    await db.execute("UPDATE runs SET stop_requested_at = now() WHERE id = $1", run.id)
+    await subruns.start(held, RunRequest(), act)
+    assert await below() == 0
+    await db.execute("UPDATE runs SET stop_requested_at = NULL WHERE id = $1", run.id)
+    await asyncio.gather(*(subruns.start(held, RunRequest(), act) for _ in range(3)))
+    assert await below() == 1
 
 
 async def test_agents_that_run_in_circles_end(driver: Driver, db: Database) -> None:

@@ -37,10 +37,11 @@ COLUMNS = (
 _LIST_COLUMNS = COLUMNS.replace("outputs, node_executions", "NULL AS outputs, NULL AS node_executions")
 
 
-async def insert(row: RunRow, most_waiting: int | None = None) -> bool:
+async def insert(row: RunRow, most_waiting: int | None = None, parent_fence: int | None = None) -> bool:
     """Store a run that was accepted. One that is there already stays: a sub-run's id follows from its parent.
 
-    False where that many runs of the user wait already. Requests that come at once may exceed the limit a little.
+    False where that many runs of the user wait already (requests that come at once may exceed the limit a little), and
+    where the parent isn't held under `parent_fence` any more, or is to be stopped.
     """
     return bool(
         await db().fetchval(
@@ -48,13 +49,18 @@ async def insert(row: RunRow, most_waiting: int | None = None) -> bool:
             WITH room AS (
                 SELECT WHERE $14::int IS NULL OR NOT EXISTS (
                     SELECT FROM runs WHERE user_id = $2 AND status = 'QUEUED' OFFSET $14 - 1 LIMIT 1)
+            ), parent AS (
+                SELECT FROM runs
+                WHERE id = $6 AND fence = $15 AND status = 'RUNNING' AND stop_requested_at IS NULL FOR SHARE
+            ), allowed AS (
+                SELECT FROM room WHERE $15::int IS NULL OR EXISTS (SELECT FROM parent)
             ), stored AS (
                 INSERT INTO runs (id, user_id, graph_id, graph_version, preset_id, parent_id, root_id, status, request,
                                   created_at, deadline, parent_activation, depth)
-                SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM room
+                SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM allowed
                 ON CONFLICT (id) DO NOTHING
             )
-            SELECT true FROM room
+            SELECT true FROM allowed
             """,
             row.id,
             row.user_id,
@@ -70,6 +76,7 @@ async def insert(row: RunRow, most_waiting: int | None = None) -> bool:
             row.parent_activation,
             row.depth,
             most_waiting,
+            parent_fence,
         )
     )
 

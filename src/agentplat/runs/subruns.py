@@ -29,7 +29,7 @@ def subrun_id(parent: RunRow, act: Activation) -> str:
 
 
 async def start(parent: RunRow, request: RunRequest, act: Activation) -> None:
-    """Start the run behind an agent node, unless it is there already. Raises NotStarted.
+    """Start the run behind an agent node, unless it is there already or the parent was lost. Raises NotStarted.
 
     It belongs to the same user, inherits constants and credentials of all its nodes, and ends with its parent's
     deadline at the latest.
@@ -63,8 +63,8 @@ async def start(parent: RunRow, request: RunRequest, act: Activation) -> None:
         )
     except AppError as error:
         raise NotStarted(str(error)) from error
-    await queries.insert(row)
-    await acceptance.announce(row)
+    if await queries.insert(row, parent_fence=parent.fence):
+        await acceptance.announce(row)
 
 
 async def introduce(user_id: str, tool: Tool) -> Tool:
