@@ -2,9 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 from msgspec.structs import replace
@@ -17,9 +16,8 @@ from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
 from agentplat.runs import queries, service, turns
-from agentplat.runs.driver import MOST_AT_ONCE, Driver
+from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunRow
-from tests.support.client import User as Client
 from tests.support.drawing import INPUT, OUTPUT, SLOW, STORE, agent, draw
 from tests.support.hosting import final, look, reaching
 from tests.support.world import ANN, BOB, save, start
@@ -294,36 +292,6 @@ async def test_a_run_over_the_limit_waits_in_place_and_begins_when_another_ends(
     assert stopped.status == "TERMINATED"
 
 
-async def test_a_user_with_one_run_is_not_behind_a_flood(db: Database, redis: Redis, settings: Settings) -> None:
-    """The worker is full and hundreds wait, with a ring each; the other user gets one of the next places."""
-    flood = [await save(draw({"s": (SLOW, {"v": 1, "delay": 0.05})})) for _ in range(15)]
-    bobs = await save(QUICK, BOB)
-    for n in range(300):
-        await start(flood[n % 15])
-    ended = "SELECT count(*) FROM runs WHERE user_id = 'ann' AND status = 'COMPLETED'"
-    # Told by when runs began, not by when this test comes to look: all of hers, or those before a certain run.
-    begun = """
-        SELECT count(*) FROM runs WHERE user_id = 'ann'
-            AND started_at <= COALESCE((SELECT started_at FROM runs WHERE id = $1), 'infinity')
-    """
-    async with Driver(replace(settings, worker_concurrency=8)) as driver:
-        driver.look(300)
-        async with asyncio.timeout(20):
-            while await db.fetchval(ended) < 20:
-                await asyncio.sleep(0.005)
-        run = await start(bobs, BOB)
-        before = await db.fetchval(begun, None)
-        async with asyncio.timeout(20):
-            while await status_of(run.id) != "COMPLETED":
-                await asyncio.sleep(0.005)
-        # One of hers at most is chosen before his, on top of a batch that was being chosen just then.
-        assert await db.fetchval(begun, run.id) - before <= 1 + MOST_AT_ONCE
-        async with asyncio.timeout(60):
-            while await db.fetchval(ended) < 300:
-                await asyncio.sleep(0.05)
-    assert Counter(row["status"] for row in await db.fetch("SELECT status FROM runs")) == {"COMPLETED": 301}
-
-
 async def test_parents_that_fill_all_places_get_their_sub_runs(db: Database, redis: Redis, settings: Settings) -> None:
     child = await save(
         draw({"i": (INPUT, {"name": "q", "value": 1}), "o": (OUTPUT, {"name": "r"})}, "i.result -> o.value")
@@ -389,31 +357,3 @@ async def test_every_node_says_where_its_time_went(driver: Driver) -> None:
     assert 0 < slow["recorded"] < last["executed"]
     assert 0 < store["recorded"] < last["executed"]
     assert last["recorded"] >= 0
-
-
-# The whole platform
-
-
-async def test_a_flood_does_not_delay_another_users_run(base_url: str, make_token: Callable[..., str]) -> None:
-    """Hundreds of runs that last longer than anybody waits: 25 have all places, and their rings are before Bob's."""
-    lasting = draw({"s": (SLOW, {"v": 1, "delay": 600})})
-    async with (
-        Client(base_url, make_token(f"flood-{uuid4()}")) as flood,
-        Client(base_url, make_token(f"single-{uuid4()}")) as single,
-    ):
-        theirs, _ = await flood.create(lasting)
-        mine, _ = await single.create(QUICK)
-        execute = "/api/graphs/{id}/execute/{version}"
-        runs = []
-        for _ in range(8):
-            answers = await asyncio.gather(*(flood.http.post(execute.format(**theirs), json={}) for _ in range(25)))
-            runs += [answer.json() for answer in answers]
-        try:
-            answer = await single.http.post(execute.format(**mine), json={}, headers={"Prefer": "wait=20"})
-            assert answer.json()["status"] == "COMPLETED"
-            waiting = await flood.look(runs[-1])
-            assert waiting["status"] == "QUEUED"
-            assert waiting["stats"]["queue_position"] >= 1
-        finally:
-            stopped = await asyncio.gather(*(flood.stop(run) for run in reversed(runs)))
-        assert {one["status"] for one in stopped} == {"TERMINATED"}
