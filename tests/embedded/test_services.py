@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,30 @@ def test_a_killed_server_is_revived(home: Path, services: EmbeddedServices, vict
     assert services.revive() == [victim]
     assert services.pids()[victim] != pid
     assert query(urls, "SELECT answer FROM kept") == 42
+    assert ping(urls)
+
+
+@pytest.mark.parametrize("victim", ["Postgres", "Valkey"])
+def test_a_server_that_is_killed_while_it_starts_again_is_revived(
+    home: Path, services: EmbeddedServices, victim: str
+) -> None:
+    urls = services.start(home)
+
+    def kill(before: int | None) -> int:
+        eventually(lambda: services.pids()[victim] != before)
+        pid = services.pids()[victim]
+        assert pid
+        process = psutil.Process(pid)
+        process.kill()
+        return pid
+
+    first = kill(None)
+    eventually(lambda: psutil.Process(first).status() == psutil.STATUS_ZOMBIE)
+    with ThreadPoolExecutor() as pool:
+        second = pool.submit(kill, first)
+        assert services.revive() == [victim]
+        assert services.pids()[victim] not in (first, second.result())
+    assert query(urls, "SELECT 1") == 1
     assert ping(urls)
 
 

@@ -1,5 +1,6 @@
 """Both servers as one thing: start, revive, stop."""
 
+import time
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,6 +11,10 @@ from agentplat.embedded.errors import EmbeddedError
 from agentplat.embedded.home import NEEDED_BYTES, Home, explain
 from agentplat.embedded.postgres import Postgres
 from agentplat.embedded.valkey import Valkey
+
+# For so long a server is started again that dies while it starts: what killed it may do so more than once.
+REVIVE_SECONDS = 20.0
+PAUSE_SECONDS = 0.2
 
 
 class Urls(Struct, frozen=True, kw_only=True):
@@ -57,7 +62,7 @@ class EmbeddedServices:
         dead = [service for service in self._running if not service.server.alive()]
         for service in dead:
             try:
-                service.start()
+                _start_again(service)
             except OSError as error:
                 raise EmbeddedError(
                     f"The embedded {service.server.name} died and can't be restarted: {error}"
@@ -76,3 +81,15 @@ class EmbeddedServices:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _start_again(service: Postgres | Valkey) -> None:
+    give_up = time.monotonic() + REVIVE_SECONDS
+    while True:
+        try:
+            service.start()
+            return
+        except EmbeddedError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(PAUSE_SECONDS)
