@@ -38,6 +38,7 @@ class Rules(Struct, frozen=True):
     parking_looks_for_mail: bool = True
     suspending_looks_for_mail: bool = True
     recorded_calls_are_known: bool = True
+    stops_go_before_ends: bool = True
 
 
 class Mailbox(Struct):

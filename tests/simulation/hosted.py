@@ -310,6 +310,17 @@ class Hosted:
         self._ask(lambda: database.read_mail(self.row.id, known), lambda letters: self._read_all(letters, then))
 
     def _read_all(self, letters: list[tuple[int, Letter]], then: Callable[[bool], None]) -> None:
+        def look(stopping: bool) -> None:
+            self._stop_requested |= stopping
+            then(True) if self._stop_requested else self._read_each(letters, then)
+
+        ends = [letter.status for _, letter in letters if isinstance(letter, SubRunEnded)]
+        if Status.TERMINATED in ends and self._worker.world.rules.stops_go_before_ends:
+            self._ask(lambda: self._worker.world.database.rows[self.row.id].stop_requested, look)
+        else:
+            self._read_each(letters, then)
+
+    def _read_each(self, letters: list[tuple[int, Letter]], then: Callable[[bool], None]) -> None:
         one_by_one = self._worker.world.rules.letters_are_read_one_by_one
         self._suspending &= one_by_one or not letters
         for number, letter in letters:
@@ -342,13 +353,9 @@ class Hosted:
         database = self._worker.world.database
         if not self._suspending:
             taken = self._machine.mail_taken
-            self._ask(lambda: database.park(self.row, taken), lambda parked: self.leave() if parked else self._stay())
+            self._ask(lambda: database.park(self.row, taken), lambda parked: self.leave() if parked else self._rest())
         else:
             self._take_mail(lambda taken: self._unblock() if taken else self._suspend())
-
-    def _stay(self) -> None:
-        """There is mail, or the run is lost: whichever it is will be said."""
-        self._rest()
 
     def _suspend(self) -> None:
         write = self._row_of([RunSuspended(self.now())])

@@ -117,6 +117,8 @@ def _of_others(world: World, row: Row, machine: RunMachine) -> list[str]:
             problems.append(f"activation {act.number} emitted {act.outputs}, and its reviewer said {review}")
         if act.node.is_agent:
             problems += [f"activation {act.number} {text}" for text in _of_agent(world, act, child)]
+            if row.stop_requested and child is not None and database.rows[child].status is Status.TERMINATED:
+                problems.append(f"activation {act.number} is COMPLETED by a sub-run that was stopped with it")
     return problems
 
 

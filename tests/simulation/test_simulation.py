@@ -47,6 +47,7 @@ def test_no_schedule_breaks_a_promise(chunk: int) -> None:
         (Rules(suspending_looks_for_mail=False), "in the end", 0),
         (Rules(only_runs_under_way_ask=False), "still waits for somebody|mailbox is still there", 0),
         (Rules(recorded_calls_are_known=False), "calls|executed", 0),
+        (Rules(stops_go_before_ends=False), "was stopped with it", 0),
     ],
 )
 def test_a_broken_rule_is_noticed(broken: Rules, noticed: str, first: int) -> None:
