@@ -40,7 +40,7 @@ class Record(Struct):
 
     def waits(self) -> bool:
         """Whether its graph has nodes that wait for others."""
-        return any(node.is_agent or node.is_review for node in self.machine.plan.nodes)
+        return any(node.is_agent or node.is_review or node.spec.isolated for node in self.machine.plan.nodes)
 
 
 async def read_records() -> dict[str, Record]:
