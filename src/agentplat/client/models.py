@@ -22,7 +22,7 @@ class Stats(Struct, frozen=True, kw_only=True):
 
 
 class NodeExecution(Struct, frozen=True, kw_only=True):
-    """One execution of one node, as far as it has come."""
+    """One execution of one node, as far as it has come. `truncated` as in Run."""
 
     node_exec_id: str
     node_id: str
@@ -35,10 +35,14 @@ class NodeExecution(Struct, frozen=True, kw_only=True):
     start_time: datetime | None = None
     end_time: datetime | None = None
     timings: dict[str, float | None] = {}
+    truncated: list[str] = []
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """One run, as far as it has come. Answers about a single run have `node_executions`, events don't."""
+    """One run, as far as it has come. Answers about a single run have `node_executions`, events don't.
+
+    `truncated` are the members that were too large for an event: there they are not whole, in answers they are.
+    """
 
     id: str
     graph_id: str
@@ -50,6 +54,7 @@ class Run(Struct, frozen=True, kw_only=True):
     stats: Stats | None = None
     outputs: dict[str, list[Any]] = {}
     node_executions: list[NodeExecution] = []
+    truncated: list[str] = []
 
     @property
     def final(self) -> bool:

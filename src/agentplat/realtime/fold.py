@@ -16,8 +16,9 @@ from agentplat.engine.machine import RunMachine
 from agentplat.engine.messages import decode
 from agentplat.engine.state import FINAL, Status
 from agentplat.infra.errors import AppError, Unavailable
-from agentplat.realtime.frames import CHUNK_EVENTS, Event
+from agentplat.realtime.frames import CHUNK_BYTES, CHUNK_EVENTS, Event
 from agentplat.realtime.models import NodeEvent, RunEvent
+from agentplat.realtime.oversize import fitted
 from agentplat.runs import service as runs
 from agentplat.runs.models import RunRow, Stats
 
@@ -57,6 +58,7 @@ class Fold:
         self.keep_after = 0  # events up to this number are not wanted either
         self._at = runs.microseconds(row.created_at)
         self._events: list[Event] = []
+        self._size = 0  # of these, in bytes
         self._figures_due = False
         self._figures_shown = (0, 0)  # after so many node executions, at that time
         self._status_shown = Status.QUEUED
@@ -94,7 +96,7 @@ class Fold:
         for count, message in enumerate(messages, 1):
             self._at = message.at
             self.machine.feed(message)
-            if len(self._events) >= CHUNK_EVENTS or count % SLICE_MESSAGES == 0:
+            if len(self._events) >= CHUNK_EVENTS or self._size > CHUNK_BYTES or count % SLICE_MESSAGES == 0:
                 yield self._taken()
         self.next_seq += len(messages)
         self.row_seq = seq
@@ -110,7 +112,7 @@ class Fold:
         return self._taken()
 
     def _taken(self) -> list[Event]:
-        events, self._events = self._events, []
+        events, self._events, self._size = self._events, [], 0
         return events
 
     # State, for snapshots
@@ -157,7 +159,8 @@ class Fold:
             self._add(None, self.execution())
 
     def _add(self, node_id: str | None, event: RunEvent | NodeEvent) -> None:
-        data = _encode(event)
+        data = fitted(_encode(event))
+        self._size += len(data)
         self._events.append(Event(self.number, node_id, data.decode(), len(data)))
 
 

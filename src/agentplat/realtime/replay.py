@@ -12,7 +12,7 @@ from time import monotonic
 from agentplat.engine.state import FINAL
 from agentplat.realtime.errors import EventsGone
 from agentplat.realtime.fold import Fold, Keep
-from agentplat.realtime.frames import Event, chunked
+from agentplat.realtime.frames import Chunk, Event, chunked
 from agentplat.realtime.subscription import Subscription
 from agentplat.realtime.watch import ROWS_AT_ONCE, SLICE_SECONDS, WatchedRun
 from agentplat.runs import service as runs
@@ -41,8 +41,9 @@ class Replay:
             # No await from here to the return.
             recent = watched.recent(self.number)
             if recent is not None or watched.number <= self.number:
-                if not self._pass_on(recent or [], watched.number, watched.over):
-                    return False
+                for chunk in self._chunks(recent or [], watched.number, watched.over):
+                    if not subscription.pass_on(chunk):
+                        return False
                 subscription.goes_on(watched.run_id, max(self.number, watched.number), watched.over)
                 return True
             if not await self._read():
@@ -58,16 +59,15 @@ class Replay:
                 raise EventsGone
             fold = self._fold = await Fold.open(row)
             fold.keep_after = self.number
-            if not self._pass_on(fold.begin(Keep.ALL), fold.number):
+            if not await self._pass_on(fold.begin(Keep.ALL), fold.number):
                 return False
         before = fold.number
         began = monotonic()
         for one in await runs.read_rows(fold.row, fold.row_seq, ROWS_AT_ONCE):
             for events in fold.feed(one.seq, one.body, Keep.ALL):
-                if not self._pass_on(events, fold.number, fold.final):
+                if not await self._pass_on(events, fold.number, fold.final):
                     return False
                 if monotonic() - began > SLICE_SECONDS:
-                    await self._subscription.sink.room()
                     await asyncio.sleep(0)
                     began = monotonic()
         if fold.number == before and not fold.final:
@@ -79,15 +79,22 @@ class Replay:
         row = await runs.find(fold.row.id)
         if row is None or row.status not in FINAL or (row.node_executions is not None and fold.machine is not None):
             raise EventsGone
-        self._pass_on(fold.end(row, Keep.ALL), fold.number, True)
+        await self._pass_on(fold.end(row, Keep.ALL), fold.number, True)
 
-    def _pass_on(self, events: list[Event], last: int, final: bool = False) -> bool:
-        events = [event for event in events if event.number > self.number]
-        if events:
-            key, run_id = self._subscription.key, self._watched.run_id
-            shown = events if key.kind == "run" else [event for event in events if event.node_id is None]
-            for chunk in chunked(key, run_id, self.number, shown, last, final):
-                if not self._subscription.pass_on(chunk):
-                    return False
-        self.number = max(self.number, last)
+    async def _pass_on(self, events: list[Event], last: int, final: bool = False) -> bool:
+        """As fast as the client takes them: a single message of the journal may make more than its queue holds."""
+        for chunk in self._chunks(events, last, final):
+            await self._subscription.sink.room()
+            if not self._subscription.pass_on(chunk):
+                return False
         return True
+
+    def _chunks(self, events: list[Event], last: int, final: bool) -> list[Chunk]:
+        """Those of the events that the client doesn't have."""
+        before, self.number = self.number, max(self.number, last)
+        events = [event for event in events if event.number > before]
+        if not events:
+            return []
+        key = self._subscription.key
+        shown = events if key.kind == "run" else [event for event in events if event.node_id is None]
+        return chunked(key, self._watched.run_id, before, shown, last, final)
