@@ -53,6 +53,7 @@ class Replay:
         """Take the next rows of the journal."""
         watched = self._watched
         fold = self._fold
+        before = 0 if fold is None else fold.number
         if fold is None:
             row = await runs.find(watched.run_id)
             if row is None:
@@ -61,7 +62,6 @@ class Replay:
             fold.keep_after = self.number
             if not await self._pass_on(fold.begin(Keep.ALL), fold.number):
                 return False
-        before = fold.number
         began = monotonic()
         for one in await runs.read_rows(fold.row, fold.row_seq, ROWS_AT_ONCE):
             for events in fold.feed(one.seq, one.body, Keep.ALL):

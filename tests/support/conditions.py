@@ -1,0 +1,21 @@
+"""Waiting for something to become true, and not for time to pass."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+AGAIN_SECONDS = 0.01
+
+
+async def until(condition: Callable[[], Awaitable[T] | T], seconds: float = 30.0) -> T:
+    """The first true answer. TimeoutError if there is none in time."""
+    async with asyncio.timeout(seconds):
+        while True:
+            asked = condition()
+            answer: T = await asked if isawaitable(asked) else asked
+            if answer:
+                return answer
+            await asyncio.sleep(AGAIN_SECONDS)
