@@ -170,7 +170,7 @@ def platform(
         port=free_port(),
     )
     try:
-        with Platform(own, fake_llm=True, quiet=True, env=environment()) as running:
+        with Platform(own, fake_llm=True, quiet=True, env=environment(ENABLE_METRICS="true")) as running:
             yield running
     finally:
         asyncio.run(drop_database(services.database_url, name))

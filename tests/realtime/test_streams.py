@@ -9,11 +9,19 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from agentplat.cli.supervisor import Platform
+from agentplat.realtime.frames import Chunk, Event
+from agentplat.realtime.hub import Hub
+from agentplat.realtime.models import ChannelKey
+from agentplat.realtime.stream import EventStream
+from tests.cli.test_metrics import value
 from tests.realtime.test_resuming import STREAM, everything
 from tests.support.client import FINAL, Socket, User
+from tests.support.conditions import until
 from tests.support.drawing import SLOW, STORE, draw
 
 LONG = draw({"s": (SLOW, {"v": 1, "delay": 1.5}), "b": (STORE, {})}, "s.out -> b.input")
@@ -135,23 +143,38 @@ async def test_a_position_that_is_none_is_refused(user: User, position: Any) -> 
     assert (refused.status_code, refused.json()["code"]) == (400, "position_invalid")
 
 
+async def test_a_silent_stream_is_kept_alive() -> None:
+    """A proxy between takes silence for death. Comments go out while nothing happens, and no event is lost to them."""
+    stream = EventStream(Hub(), "ann", keep_alive=0.05)
+    pieces = aiter(stream)
+    key = ChannelKey("ann", "run", "r")
+    assert [await anext(pieces) for _ in range(2)] == [": keep-alive\n\n"] * 2
+    for number in (1, 2):
+        stream.offer(Chunk(key, "r", number - 1, [Event(number, None, "{}", 2)], number, final=number == 2), True)
+        assert await anext(pieces) == f"id: {number}\nevent: graph_execution_event\ndata: {{}}\n\n"
+        if number == 1:
+            assert await anext(pieces) == ": keep-alive\n\n"
+    assert [piece async for piece in pieces] == []
+    await stream.close()
+
+
+async def sockets(user: User) -> float:
+    """How many sockets and streams the server has open."""
+    return value((await user.http.get("/metrics")).text, "agentplat_sockets")
+
+
 async def test_a_stream_whose_client_has_left_is_closed(user: User) -> None:
     """Nothing happens on the stream: that the client has gone is noticed nevertheless."""
     graph, _ = await user.create(LONG)
-
-    async def streams() -> float:
-        text = (await user.http.get("/metrics")).text
-        return float(next(line.split()[1] for line in text.splitlines() if line.startswith("agentplat_sockets ")))
-
-    if (await user.http.get("/metrics")).status_code == 404:
-        pytest.skip("this server has no metrics yet")
-    before = await streams()
+    before = await sockets(user)
     async with user.http.stream("GET", f"/api/graphs/{graph['id']}/events") as response:
         assert response.status_code == 200
-        assert await streams() == before + 1
-    async with asyncio.timeout(10):
-        while await streams() != before:
-            await asyncio.sleep(0.05)
+        assert await sockets(user) == before + 1
+
+    async def is_left() -> bool:
+        return await sockets(user) == before
+
+    await until(is_left)
 
 
 async def ticket(user: User) -> str:
@@ -160,6 +183,24 @@ async def ticket(user: User) -> str:
     assert response.json()["expires_in"] == 30
     issued: str = response.json()["ticket"]
     return issued
+
+
+async def test_a_ticket_expires(user: User, ws_url: str, platform: Platform) -> None:
+    """Redis forgets it by itself after 30 seconds. The test moves that moment, and does not wait for it."""
+    async with Redis.from_url(str(platform.settings.redis_url)) as redis:
+        before = {key async for key in redis.scan_iter("*:ticket:*")}
+        issued = await ticket(user)
+        (key,) = {key async for key in redis.scan_iter("*:ticket:*")} - before
+        assert 0 < await redis.pttl(key) <= 30_000
+        assert await redis.pexpire(key, 1)
+
+        async def is_gone() -> bool:
+            return not await redis.exists(key)
+
+        await until(is_gone)
+    assert await close_code(f"{ws_url}?ticket={issued}") == 4003
+    async with httpx.AsyncClient(base_url=user.url) as browser:
+        assert (await browser.get("/api/executions/x/events", params={"ticket": issued})).status_code == 401
 
 
 async def close_code(address: str, **options: Any) -> int | None:

@@ -1,9 +1,11 @@
-"""What the event streams count. One set per process."""
+"""What the event streams count. Processes that share a port tell the sum of all."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
-SOCKETS = Gauge("agentplat_sockets", "Open event sockets and event streams.")
-SUBSCRIPTIONS = Gauge("agentplat_subscriptions", "Subscriptions of all open sockets and streams.")
+SOCKETS = Gauge("agentplat_sockets", "Open event sockets and event streams.", multiprocess_mode="livesum")
+SUBSCRIPTIONS = Gauge(
+    "agentplat_subscriptions", "Subscriptions of all open sockets and streams.", multiprocess_mode="livesum"
+)
 DELIVERED = Counter("agentplat_events_delivered_total", "Events that were sent to clients.")
 DROPPED = Counter("agentplat_events_dropped_total", "Events that a client was too slow for.")
 GAPS = Counter("agentplat_gaps_total", "How often a client was told that it missed events of a run.")

@@ -17,7 +17,11 @@ ERROR_TYPE = "error_comms_update"
 STEPS = ((1 << 22, 1 << 18), (1 << 20, 1 << 16), (1 << 16, 1 << 12), (1 << 12, 1 << 8), (1 << 8, 1 << 4))
 
 _CUT = ("inputs", "outputs", "input_data", "output_data")
-_LOST: dict[str, dict[str, Any] | None] = {**{name: {} for name in _CUT}, "credential_inputs": None, "nodes_input_masks": None}
+_LOST: dict[str, dict[str, Any] | None] = {
+    **{name: {} for name in _CUT},
+    "credential_inputs": None,
+    "nodes_input_masks": None,
+}
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode

@@ -56,14 +56,16 @@ class Position(Struct, frozen=True, kw_only=True):
 
 
 class EventStream:
-    """The events of one run, until it is over. Iterating it yields pieces of text."""
+    """The events of one run, until it is over. Iterating it yields pieces of text, at least one every `keep_alive`
+    seconds."""
 
-    def __init__(self, hub: Hub, user_id: str) -> None:
+    def __init__(self, hub: Hub, user_id: str, keep_alive: float = KEEP_ALIVE_SECONDS) -> None:
         self.session = Session(hub, self, user_id)
         self.number: int | None = None  # of the latest event when this began
         self.over = False  # nothing is added any more
         self._run_over = False
         self._closed = False
+        self._keep_alive = keep_alive
         self._filled = asyncio.Event()
         self._outbox = Outbox(self._filled.set)
         metrics.SOCKETS.inc()
@@ -82,7 +84,7 @@ class EventStream:
         outbox = self._outbox
         while outbox or not self.over:
             try:
-                async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+                async with asyncio.timeout(self._keep_alive):
                     await self._filled.wait()
                 self._filled.clear()
             except TimeoutError:

@@ -1,0 +1,118 @@
+"""Clients that stall while events come, through real connections: what they are told, and that nothing is missing."""
+
+import asyncio
+import json
+import socket as sockets
+from typing import Any
+from urllib.parse import urlsplit
+
+from websockets.exceptions import ConnectionClosed
+
+from tests.realtime.test_resuming import everything, watch
+from tests.realtime.test_streams import as_streamed, read
+from tests.support.client import User
+from tests.support.drawing import SLOW, STORE, draw
+
+# Some 75 MB of events, of which a queue holds 32, and what is under way between the two processes some more.
+LENGTH = 25
+HEAVY = draw(
+    {"w": (SLOW, {"v": "x" * 500_000, "delay": 1.0}), **{f"n{n}": (STORE, {}) for n in range(LENGTH)}},
+    "w.out -> n0.input",
+    *(f"n{n}.output -> n{n + 1}.input" for n in range(LENGTH - 1)),
+)
+
+
+async def test_a_stalled_socket_is_told_what_it_misses_and_gets_it(user: User) -> None:
+    graph, _ = await user.create(HEAVY)
+    async with user.socket() as stalled, user.socket() as quick:
+        assert (await quick.ask("subscribe_graph_executions", {"graph_id": graph["id"]}))["success"]
+        run = await user.start(graph)
+        target = {"graph_exec_id": run["id"], "last_event": 0}
+        assert (await stalled.ask("subscribe_graph_execution", target))["success"]
+        seen = [await stalled.next()]
+        while seen[-1]["method"] != "node_execution_event":
+            seen.append(await stalled.next())
+        # What is replayed waits for its client. From here on it is live.
+        stalled.connection.transport.pause_reading()
+        assert (await quick.until_final())[-1]["data"]["status"] == "COMPLETED"
+        stalled.connection.transport.resume_reading()
+        while (message := await stalled.next())["method"] != "gap":
+            seen.append(message)
+        last = seen[-1]["seq"]
+        assert message["data"] == {"graph_exec_id": run["id"], "last_event": last}
+        assert (message["seq"], message["channel"]) == (last, f"watcher|graph_exec#{run['id']}")
+        # The socket is good for everything else, and nothing more of this run comes unasked.
+        assert (await stalled.ask("heartbeat"))["data"] == "pong"
+        _, rest = await watch(stalled, run["id"], last_event=last)
+    assert seen + rest == await everything(user, run["id"])
+
+
+async def test_a_stalled_event_stream_is_ended_and_resumed(user: User) -> None:
+    """Its client notices the end before the run's last event, and comes back with the number that it has."""
+    graph, _ = await user.create(HEAVY)
+    run = await user.start(graph)
+    path = f"/api/executions/{run['id']}/events"
+    address = urlsplit(user.url)
+    with sockets.socket() as plain:
+        # What the kernel holds is small and known; the client's own buffers are not in between.
+        plain.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 64 * 1024)
+        plain.connect((address.hostname, address.port))
+        plain.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.token}\r\n\r\n".encode())
+        await user.finished(run)
+        plain.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=plain, limit=1 << 30)
+        try:
+            seen = await chunked_events(reader)
+        finally:
+            writer.close()
+    every = as_streamed(await everything(user, run["id"]))
+    assert 0 < len(seen) < len(every)
+    assert seen == every[: len(seen)]
+    assert await read(user, path, **{"Last-Event-ID": seen[-1]["id"]}) == every[len(seen) :]
+
+
+async def chunked_events(reader: asyncio.StreamReader) -> list[dict[str, Any]]:
+    """All events until the end of the answer, which must be a proper end."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"chunked" in head
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += await reader.readexactly(size)
+        assert await reader.readexactly(2) == b"\r\n"
+    found = []
+    for block in body.decode().split("\n\n"):
+        members = dict(line.split(": ", 1) for line in block.splitlines())
+        if "data" in members:
+            found.append({**members, "data": json.loads(members["data"])})
+    return found
+
+
+async def test_a_flood_of_messages_closes_the_socket(user: User) -> None:
+    """More than a hundred a second, for ten seconds: shorter floods are nobody's fault."""
+    async with user.socket() as socket:
+        heard = 0
+
+        async def hear() -> None:
+            nonlocal heard
+            while True:
+                assert (await socket.next())["data"] == "pong"
+                heard += 1
+
+        async def flood() -> None:
+            while True:
+                for _ in range(50):
+                    await socket.tell("heartbeat", "ping")
+                await asyncio.sleep(0.05)  # the rate is the subject
+
+        both = [asyncio.create_task(hear()), asyncio.create_task(flood())]
+        async with asyncio.timeout(40):
+            await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
+        for task in both:
+            task.cancel()
+        answers = await asyncio.gather(*both, return_exceptions=True)
+        assert any(isinstance(answer, ConnectionClosed) for answer in answers), answers
+        assert socket.connection.close_code == 1008
+    assert heard > 1000
+    async with user.socket() as socket:
+        assert (await socket.ask("heartbeat"))["data"] == "pong"
