@@ -99,6 +99,7 @@ def run_inline(block: Block, data: dict[str, Any], ctx: Context) -> Outcome:
     except StopAsyncIteration:
         return Outcome(outputs)
     except Exception as error:
+        # A block may raise anything; it ends this execution, with its message, and nothing else.
         if stream is not None:
             _close(prepared, stream)
         return _failed(prepared, outputs, *_explain(prepared, error))
@@ -122,6 +123,7 @@ async def stream(
     except BlockFailure:
         raise
     except Exception as error:
+        # Likewise, for a block that waits.
         message, expected = _explain(prepared, error)
         raise BlockFailure(_failure_text(prepared, message), expected=expected) from error
     finally:
@@ -284,6 +286,7 @@ def _close(prepared: _Prepared, stream: Any) -> None:
     except StopIteration:
         return
     except Exception as error:
+        # The outcome is decided; a defect in the clean-up is its author's, who finds it in the log.
         _log_defect("block did not close", prepared, error)
 
 

@@ -82,4 +82,5 @@ async def _handle(client: Redis, group: str, stream: Any, entries: Any, handle: 
     except (RedisError, OSError) as error:
         _log.warning("events_not_acknowledged", group=group, reason=str(error))
     except Exception:
+        # A handler's defect must not end the group: its records stay unacknowledged, and are handed out again.
         _log.exception("events_not_handled", group=group)

@@ -192,7 +192,8 @@ class Connection:
                     sent, published = sent + frame.count, frame.published
             self._gaps = 0
         except Exception:
-            self._end()  # the client has gone
+            # Each server has its own error for a client that has gone, and there is nobody left to tell.
+            self._end()
         finally:
             # Nothing was awaited since the outbox was seen empty, so nothing is left in it that nobody sends.
             self._sender = None

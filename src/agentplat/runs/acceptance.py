@@ -86,4 +86,5 @@ async def announce(row: RunRow) -> None:
         async with asyncio.timeout(ANNOUNCE_SECONDS):
             await events.publish([accepted], control.add_ring)
     except Exception as error:
+        # The run is accepted whatever Redis does, so the answer must not say otherwise.
         _log.warning("run_not_announced", run_id=row.id, reason=str(error))

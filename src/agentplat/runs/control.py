@@ -68,6 +68,7 @@ async def offer_node(run_id: str, activation: int, attempt: int) -> None:
     try:
         await _enqueue(NODE, key, queue_name="nodes", run_id=run_id, activation=activation)
     except Exception as error:
+        # The queue fails in many ways, and the table has the job: a sweep offers it again.
         _log.warning("node_not_offered", run_id=run_id, activation=activation, reason=str(error))
 
 
@@ -96,6 +97,7 @@ async def call_for_mail(letters: Sequence[Addressed], asleep: Sequence[str]) -> 
         for run_id in dict.fromkeys(one.run_id for one in letters):
             await (resume(run_id) if run_id in asleep else send_mail(run_id))
     except Exception as error:
+        # The letters are committed; whoever they are for takes them without being told, only later.
         _log.warning("mail_not_announced", letters=len(letters), reason=str(error))
 
 

@@ -239,6 +239,7 @@ async def gauges() -> list[tuple[str, str, float]]:
         async with asyncio.timeout(GAUGES_SECONDS):
             waiting, places = await turns.load()
     except Exception as error:
+        # What the process itself counts must be seen above all when the database fails, in whatever way.
         _log.warning("gauges_not_read", reason=str(error))
         return []
     return [

@@ -29,6 +29,7 @@ async def stop_tree(user_id: str, run_id: str, graph_id: str | None = None) -> b
         try:
             await control.send_stop(one)
         except Exception as error:
+            # The request is recorded: a holder that isn't told finds it with its next heartbeat.
             _log.warning("stop_not_sent", run_id=one, reason=str(error))
     for one in stopping:
         await ending.terminate(one)

@@ -19,5 +19,6 @@ async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         except (*DATABASE_AWAY, RedisError) as error:
             _log.warning("upkeep_delayed", work=getattr(work, "__name__", "?"), reason=str(error))
         except Exception:
+            # A defect in one turn must not end the upkeep of this process for good.
             _log.exception("upkeep_failed", work=getattr(work, "__name__", "?"))
         await asyncio.sleep(seconds)

@@ -46,4 +46,5 @@ async def check_database() -> None:
         async with asyncio.timeout(HEALTH_SECONDS):
             await db().fetchval("SELECT 1")
     except Exception as error:
+        # Every driver's error means the same to whoever asked; which one it was goes along as the cause.
         raise Unavailable("The database does not answer") from error
