@@ -23,6 +23,7 @@ from tests.support.blocks import (
     IsolatedPaidBlock,
     SpinningBlock,
 )
+from tests.support.conditions import until
 
 pytestmark = pytest.mark.usefixtures("settings")
 
@@ -105,9 +106,7 @@ async def test_a_block_that_blocks_holds_up_neither_others_nor_the_loop(pool: Po
 async def test_leaving_kills_the_child(pool: Pool, tmp_path: Path) -> None:
     log = tmp_path / "pid"
     task = asyncio.create_task(executed(pool, SpinningBlock, path=str(log)))
-    async with asyncio.timeout(20):
-        while not (log.exists() and log.read_text().endswith("\n")):
-            await asyncio.sleep(0.02)
+    await until(lambda: log.exists() and log.read_text().endswith("\n"), 20)
     pid = int(log.read_text())
     assert alive(pid)
     task.cancel()

@@ -22,7 +22,9 @@ from agentplat.client import (
     RunEvent,
     Snapshot,
 )
+from tests.cli.test_metrics import value
 from tests.support.client import User
+from tests.support.conditions import until
 from tests.support.drawing import NEG, SLOW, SPILL, STORE, draw
 from tests.support.processes import answers, eventually
 
@@ -42,6 +44,15 @@ async def user(base_url: str, make_token: Callable[..., str]) -> AsyncIterator[U
 async def client(user: User) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(user.url, user.token) as one:
         yield one
+
+
+async def subscribed(user: User, count: int) -> None:
+    """Until the server has so many subscriptions: those of this test, for nobody else watches meanwhile."""
+
+    async def are_so_many() -> bool:
+        return value((await user.http.get("/metrics")).text, "agentplat_subscriptions") == count
+
+    await until(are_so_many)
 
 
 def numbers(events: list[Event]) -> list[int]:
@@ -151,7 +162,7 @@ async def test_all_runs_of_a_graph_and_of_the_user(user: User, client: AsyncClie
     both = [
         asyncio.create_task(until_over(events, 2)) for events in (client.watch_graph(graph["id"]), client.watch_user())
     ]
-    await asyncio.sleep(0.5)
+    await subscribed(user, 2)
     runs = {(await client.start(graph["id"])).id for _ in range(2)}
     for seen in await asyncio.wait_for(asyncio.gather(*both), 30):
         assert {event.run.id for event in seen} == runs
@@ -194,15 +205,13 @@ async def test_runs_that_begin_and_end_meanwhile_are_not_missed(
             statuses[event.run.id] = event.run.status
 
     task = asyncio.create_task(watching())
-    await asyncio.sleep(0.5)
+    await subscribed(user, 1)
     runs = []
     for _ in range(2):
         runs += [await client.start(graph["id"]) for _ in range(3)]
         await asyncio.to_thread(_killed, platform, platform.child("server").pid)
         runs += [await client.wait(await client.start(graph["id"]), 30) for _ in range(3)]
-    async with asyncio.timeout(30):
-        while sum(status == "COMPLETED" for status in statuses.values()) < len(runs):
-            await asyncio.sleep(0.05)
+    await until(lambda: sum(status == "COMPLETED" for status in statuses.values()) >= len(runs), 30)
     task.cancel()
     for run in runs:
         assert watched[run.id] == [event.seq async for event in client.watch(run, node_events=False)]

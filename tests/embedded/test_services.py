@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 
 from agentplat.embedded import EmbeddedError, EmbeddedServices, HomeInUse, Urls, binaries
 from agentplat.infra.redis import connect
+from tests.support.processes import eventually
 
 AS_ROOT = os.geteuid() == 0
 
@@ -52,13 +53,6 @@ def ping(urls: Urls) -> bool:
             return bool(await client.ping())
 
     return asyncio.run(run())
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "the condition was never met"
-        time.sleep(0.01)
 
 
 def test_second_start_is_warm_and_keeps_the_data(home: Path) -> None:

@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 from agentplat.events import service as events
 from agentplat.events.groups import consume
 from agentplat.events.models import Notification, RunRecord
-from agentplat.events.streams import MAX_BODY, Record, all_streams, stream_of
+from agentplat.events.streams import MAX_BODY, Record, stream_of
+from tests.support.conditions import connections_at, until
 
 
 def record(number: int, body: bytes = b"[]", user_id: str = "ann") -> RunRecord:
@@ -68,21 +69,21 @@ async def test_a_group_shares_what_there_is_and_takes_over_from_the_dead(redis: 
             await asyncio.Event().wait()
         handled[member] += [one.seq for one in records if isinstance(one, RunRecord)]
 
+    async def both_read() -> bool:
+        return await connections_at(redis, "xreadgroup") == 2
+
     members = [
         asyncio.create_task(consume("mail", name, lambda records, name=name: handle(name, records), 0.3))
         for name in handled
     ]
     try:
         async with asyncio.timeout(20):
-            while len(await redis.keys("*events*")) < len(all_streams()):
-                await asyncio.sleep(0.02)
-            await asyncio.sleep(0.2)
+            await until(both_read)
             for number in range(100):
                 assert await events.publish([record(number, user_id=f"user {number}")])
                 if number == 50:
                     stuck.set()
-            while len(set(handled["one"] + handled["two"])) < 100:
-                await asyncio.sleep(0.05)
+            await until(lambda: len(set(handled["one"] + handled["two"])) == 100)
         assert sorted(set(handled["one"] + handled["two"])) == list(range(100))
         assert handled["two"]
     finally:

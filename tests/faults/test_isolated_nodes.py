@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -17,6 +16,7 @@ from agentplat.infra.settings import Settings
 from agentplat.runs.control import NODE
 from tests.conftest import REDIS_DATABASES
 from tests.support.client import User, executions
+from tests.support.conditions import until
 from tests.support.drawing import BLOCK, BLOCK_AGAIN, CRASH, EXIT, SPIN, STEP, STORE, Drawing, draw
 from tests.support.processes import environment, eventually
 from tests.support.services import Servers, create_database, drop_database, redis_database
@@ -66,12 +66,6 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def lines(path: Path) -> list[list[str]]:
@@ -193,7 +187,7 @@ async def test_a_job_that_is_delivered_many_times_is_executed_once(
         jobs = RedisQueue(client, name=f"{{{apart.settings.redis_prefix}}}:nodes")
         for number in range(10):
             await jobs.enqueue(NODE, key=f"again-{run['id']}-{number}", timeout=0, run_id=run["id"], activation=1)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # while it is executed, and not all before
         nodes = executions(await apart_user.finished(run, 60), names)
     finally:
         await client.aclose()

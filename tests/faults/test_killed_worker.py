@@ -10,6 +10,7 @@ import pytest
 
 from agentplat.cli.supervisor import Platform
 from tests.support.client import User, executions
+from tests.support.conditions import until
 from tests.support.drawing import EFFECT, SPILL, STEP, STORE, draw
 
 
@@ -68,9 +69,7 @@ async def test_many_runs_survive_and_effects_happen_at_most_once(
     )
     graph, names = await user.create(drawing)
     runs = [await user.start(graph) for _ in range(10)]
-    async with asyncio.timeout(30):
-        while len(log.read_text().splitlines()) < 20:
-            await asyncio.sleep(0.005)
+    await until(lambda: len(log.read_text().splitlines()) >= 20, 30)
     await another_worker(platform, kill_worker(platform))
     begun: list[str] = []
     for run in runs:

@@ -101,5 +101,5 @@ async def test_jobs_of_living_workers_stay_theirs_and_one_sweeps_at_a_time(redis
     assert await listed(queue, "active") == [job.id]
     late = await dead(queue, "two")
     assert await queue.sweep(lock=1) == []
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(1.1)  # the lock lasts whole seconds, by the clock of Redis
     assert await queue.sweep(lock=1) == [late.id]

@@ -24,6 +24,7 @@ from agentplat.realtime.subscription import Subscription
 from agentplat.runs import queries
 from agentplat.runs import service as runs
 from agentplat.runs.driver import Driver
+from tests.support.conditions import until
 from tests.support.drawing import SPILL, STORE, draw
 from tests.support.hosting import final
 from tests.support.world import ANN, save, start
@@ -174,7 +175,7 @@ async def test_an_emptied_redis_leaves_no_hole(hub: Hub, driver: Driver, redis: 
     ear, session = await follow(hub, run.id, last_event=0)
     await drive(driver, run.id)
     for _ in range(5):
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # the run goes on in between
         await redis.flushdb()
         await redis.client_kill_filter(_type="normal", skipme=True)
     await final(run)
@@ -190,9 +191,7 @@ async def test_a_client_that_was_too_slow_resumes_where_it_was_told(hub: Hub, dr
     await session.subscribe_run(key, RunTarget(graph_exec_id=run.id, last_event=0))
     await drive(driver, run.id)
     await final(run)
-    async with asyncio.timeout(10):
-        while not ear.gaps:
-            await asyncio.sleep(0.01)
+    await until(lambda: ear.gaps, 10)
     ((gone, number),) = ear.gaps
     assert (gone, number) == (run.id, ear.numbers(run.id)[-1])
     ear.most = 1_000_000
@@ -218,7 +217,7 @@ async def test_nothing_is_left_of_those_who_have_gone(hub: Hub, driver: Driver) 
         await drive(driver, run.id)
         await final(run)
     await hub._look(everything=True)
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # tasks that were cancelled end
     assert metrics.SUBSCRIPTIONS._value.get() == subscriptions
     assert not hub._runs
     assert not len(hub._channels)
@@ -254,9 +253,7 @@ async def test_notifications_reach_every_client_of_their_user(hub: Hub) -> None:
     hub.enter(foreign, "bob")
     payload = {"type": "onboarding", "event": "increment_runs", "step": None}
     assert await events.notify(ANN.id, payload)
-    async with asyncio.timeout(5):
-        while not all(ear.notes for ear in mine):
-            await asyncio.sleep(0.01)
+    await until(lambda: all(ear.notes for ear in mine), 5)
     assert [msgspec.json.decode(note) for ear in mine for note in ear.notes] == [payload, payload]
     assert not foreign.notes
     for ear in mine:

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.client import FINAL, Socket, User
+from tests.support.conditions import until
 from tests.support.drawing import SLOW, SPILL, STORE, draw
 
 STREAM = draw({"p": (SPILL, {"count": 12, "delay": 0.02}), "b": (STORE, {})}, "p.n -> b.input")
@@ -80,7 +81,11 @@ async def test_resuming_while_the_run_goes_on_leaves_no_hole_and_repeats_nothing
 async def test_a_snapshot_and_what_follows_it_are_the_whole(user: User) -> None:
     graph, _ = await user.create(STREAM)
     run = await user.start(graph)
-    await asyncio.sleep(0.1)
+
+    async def is_under_way() -> bool:
+        return len((await user.look(run))["node_executions"]) > 1
+
+    await until(is_under_way)
     async with user.socket() as socket:
         ack, messages = await watch(socket, run["id"], snapshot=True)
     snapshot, *deltas = messages

@@ -118,7 +118,7 @@ async def test_a_graph_resumed_by_position_misses_nothing(user: User) -> None:
             for _ in range(5):
                 seen.append(await asyncio.wait_for(anext(events), 10))
         started.append(await user.start(graph))
-        await asyncio.sleep(0.1)
+        _ = await user.finished(started[0])
     for run in started:
         await user.finished(run)
     async with user.http.stream("GET", path, headers={"Last-Event-ID": seen[-1]["id"]}) as response:

@@ -22,6 +22,7 @@ from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunMeta
 from agentplat.runs.nodes import now_us
 from agentplat.runs.reading import INTERRUPTED
+from tests.support.conditions import until
 from tests.support.drawing import (
     CALCULATOR,
     CONDITION,
@@ -89,9 +90,7 @@ async def test_effects_begin_after_their_start_is_committed(driver: Driver, db: 
     async with db.pool.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE")
         assert await driver.accept(run.id)
-        async with asyncio.timeout(5):
-            while not await connection.fetchval(waiting):
-                await asyncio.sleep(0.01)
+        await until(lambda: connection.fetchval(waiting), 5)
         assert not (tmp_path / "log").exists()
     assert (await final(run))["status"] == "COMPLETED"
     assert (tmp_path / "log").exists()
@@ -323,7 +322,7 @@ async def test_a_run_outlives_cut_database_connections(driver: Driver, db: Datab
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.15)  # the run goes on before the next cut
     await admin.close()
     async with asyncio.timeout(20):
         while True:
@@ -353,6 +352,4 @@ async def test_a_worker_that_slept_past_its_lease_takes_its_own_run_again(driver
             await asyncio.sleep(0.01)
     seen = await final(run)
     assert outcomes(seen, graph)["s"] == [("COMPLETED", {"output": [n]}) for n in range(30)]
-    async with asyncio.timeout(5):
-        while driver._tasks or driver._hosted:
-            await asyncio.sleep(0.01)
+    await until(lambda: not (driver._tasks or driver._hosted), 5)

@@ -15,6 +15,7 @@ from agentplat.infra.redis import connect
 from agentplat.runs import idempotency
 from agentplat.runs.models import ExecuteBody
 from tests.support.api import NOBODYS_ID, Api, created, echo_graph
+from tests.support.conditions import until
 
 # The API in this process without Redis: what is promised here must not need it.
 
@@ -94,9 +95,7 @@ async def rival(db: Database, graph: Any) -> AsyncIterator[asyncpg.Connection]:
 
 async def blocked(connection: asyncpg.Connection) -> None:
     """Until somebody waits for a lock."""
-    async with asyncio.timeout(5):
-        while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            await asyncio.sleep(0.01)
+    await until(lambda: connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"), 5)
 
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])

@@ -25,6 +25,7 @@ from agentplat.runs.nodes import now_us
 from agentplat.runs.reading import INTERRUPTED
 from tests.runs.test_driver import DeadWorker
 from tests.runs.test_policies import retries_of, with_metadata
+from tests.support.conditions import until
 from tests.support.drawing import (
     BLOCK,
     BLOCK_AGAIN,
@@ -146,9 +147,7 @@ async def test_a_stopped_run_ends_at_once_and_its_child_is_gone(driver: Driver, 
     pid = await pid_in(tmp_path / "pid")
     await service.stop(ANN.id, run.graph_id, run.id)
     assert outcomes(await final(run), graph) == {"x": [("TERMINATED", {})]}
-    async with asyncio.timeout(5):
-        while alive(pid):
-            await asyncio.sleep(0.01)
+    await until(lambda: not alive(pid), 5)
 
 
 async def test_a_run_that_waits_for_nothing_else_holds_no_place_meanwhile(driver: Driver, host: NodeHost) -> None:
@@ -282,9 +281,7 @@ async def pid_in(path: Path) -> int:
     def line() -> str:
         return path.read_text() if path.exists() else ""
 
-    async with asyncio.timeout(20):
-        while not line().endswith("\n"):
-            await asyncio.sleep(0.02)
+    await until(lambda: line().endswith("\n"), 20)
     return int(line().split()[0])
 
 

@@ -15,6 +15,7 @@ from agentplat.infra.settings import Settings
 from agentplat.runs import acceptance, control, driver, jobs, queries
 from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunRequest
+from tests.support.conditions import connections_at, until
 from tests.support.drawing import SLOW, STORE, draw
 from tests.support.hosting import reaching
 from tests.support.world import ANN, save, start
@@ -107,7 +108,7 @@ async def test_a_bell_that_was_away_is_answered_again(
 ) -> None:
     graph = await save(QUICK)
     async with Driver(settings) as one, jobs.answering(one):
-        await asyncio.sleep(0.1)
+        await until(lambda: connections_at(redis, "blmpop"))
         await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await reaching(await start(graph), "COMPLETED")
 

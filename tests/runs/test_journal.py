@@ -164,7 +164,7 @@ async def test_a_commit_waits_for_a_database_that_went_away(rows: list[RunRow], 
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 )
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # rows come one after another, and not all before the first cut
         async with asyncio.timeout(20):
             assert all(await asyncio.gather(*tickets))
     finally:

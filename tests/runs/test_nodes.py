@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
 from agentplat.runs.driver import Driver
+from tests.support.conditions import until
 from tests.support.drawing import OUTPUT, REVIEW, agent, draw
 from tests.support.hosting import outcomes, reaching
 from tests.support.world import save, start
@@ -49,7 +50,5 @@ async def test_a_connection_that_breaks_is_nothing_that_a_node_fails_for(
 
 
 async def _children(db: Database, run_id: str) -> list[str]:
-    async with asyncio.timeout(10):
-        while not (rows := await db.fetch("SELECT id FROM runs WHERE parent_id = $1", run_id)):
-            await asyncio.sleep(0.01)
+    rows = await until(lambda: db.fetch("SELECT id FROM runs WHERE parent_id = $1", run_id), 10)
     return [row["id"] for row in rows]

@@ -23,6 +23,7 @@ from agentplat.runs.nodes import now_us
 from agentplat.runs.replay import replay
 from agentplat.runs.reviewing import Review, ReviewItem
 from tests.runs.test_driver import DeadWorker
+from tests.support.conditions import until
 from tests.support.drawing import OUTPUT, PRINT, REVIEW, SLOW, STEP, STORE, Drawing, agent, draw
 from tests.support.hosting import final, outcomes, reaching
 from tests.support.world import ANN, save, start
@@ -218,9 +219,7 @@ async def test_a_review_can_be_answered_while_other_branches_go_on(driver: Drive
     graph = await save(drawing)
     run = await start(graph)
     await driver.accept(run.id)
-    async with asyncio.timeout(5):
-        while not (found := await waiting(run)):
-            await asyncio.sleep(0.01)
+    found = await until(lambda: waiting(run), 5)
     await answer(found[0])
     seen = await final(run)
     done = outcomes(seen, graph)

@@ -17,6 +17,7 @@ from agentplat.runs import ending, queries, service, subruns, turns
 from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunMeta, RunRequest
 from agentplat.runs.replay import machine_of
+from tests.support.conditions import until
 from tests.support.drawing import AGENT, INPUT, OUTPUT, SLOW, STEP, STORE, agent, draw
 from tests.support.hosting import final, look, outcomes, reaching
 from tests.support.world import ANN, BOB, save, start
@@ -232,9 +233,7 @@ async def test_a_waiting_parent_is_let_go_and_comes_back(driver: Driver, db: Dat
     await driver.accept(run.id)
     below = await child_of(run)
     await driver.accept(below.id)
-    async with asyncio.timeout(5):
-        while not await db.fetchval("SELECT parked FROM mailboxes WHERE run_id = $1", run.id):
-            await asyncio.sleep(0.02)
+    await until(lambda: db.fetchval("SELECT parked FROM mailboxes WHERE run_id = $1", run.id), 5)
     assert run.id not in driver._hosted
     assert await db.fetchval("SELECT lease_until IS NULL FROM runs WHERE id = $1", run.id)
     seen = await final(run)

@@ -27,6 +27,7 @@ from agentplat.runs.nodes import now_us
 from agentplat.runs.reviewing import ReviewItem
 from tests.runs.test_driver import DeadWorker
 from tests.runs.test_subruns import child_of, take_all
+from tests.support.conditions import until
 from tests.support.drawing import (
     DECIDE,
     EFFECT,
@@ -255,9 +256,7 @@ async def test_a_turn_is_not_taken_again_after_a_crash(driver: Driver) -> None:
 
 
 async def parked(db: Database, run: RunMeta) -> None:
-    async with asyncio.timeout(10):
-        while not await db.fetchval("SELECT parked FROM mailboxes WHERE run_id = $1", run.id):
-            await asyncio.sleep(0.02)
+    await until(lambda: db.fetchval("SELECT parked FROM mailboxes WHERE run_id = $1", run.id), 10)
 
 
 async def test_a_model_that_waits_for_another_agent_holds_no_place(driver: Driver, db: Database) -> None:

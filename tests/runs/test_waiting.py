@@ -24,6 +24,7 @@ from agentplat.runs.driver import Driver
 from agentplat.runs.errors import RunNotFound
 from agentplat.runs.models import RunMeta
 from agentplat.runs.waiting import Waiting, hearing_ends
+from tests.support.conditions import connections_at, until
 from tests.support.drawing import SLOW, draw
 from tests.support.switches import environment_of
 from tests.support.world import ANN, BOB, save, start
@@ -55,9 +56,7 @@ async def told(run: RunMeta) -> None:
 
 
 async def waiters(hearing: Waiting, count: int) -> None:
-    async with asyncio.timeout(10):
-        while hearing.count != count:
-            await asyncio.sleep(0.005)
+    await until(lambda: hearing.count == count, 10)
 
 
 async def followed(hearing: Waiting) -> None:
@@ -156,9 +155,7 @@ async def test_what_was_missed_during_an_interruption_is_looked_up_once(
 async def followed_at(url: str) -> None:
     """Until somebody reads the streams of that Redis."""
     client = connect(url)
-    async with asyncio.timeout(10):
-        while not any(one["cmd"] == "xread" for one in await client.client_list()):
-            await asyncio.sleep(0.01)
+    await until(lambda: connections_at(client, "xread"), 10)
     await client.aclose()
 
 
@@ -178,9 +175,7 @@ async def test_a_redis_that_is_restarted_empty_loses_no_end(graph: GraphModel, d
                 os.kill(pid, signal.SIGKILL)
                 await ended(db, run)
                 assert not (await asyncio.wait({asking}, timeout=0.5))[0]
-                async with asyncio.timeout(10):
-                    while not own.revive():
-                        await asyncio.sleep(0.02)
+                await until(own.revive, 10)
                 assert (await asyncio.wait_for(asking, 15)).status == "COMPLETED"
 
 
