@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.acceptance.examples import EXAMPLES, Example
+from tests.acceptance.example import Example
+from tests.acceptance.examples import EXAMPLES
 from tests.support.client import User, executions
 
 # Masks have no place in the API's body; the bare engine's tests cover those examples.

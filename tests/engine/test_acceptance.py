@@ -5,7 +5,8 @@ import pytest
 
 from agentplat.blocks.registry import Registry
 from agentplat.engine.state import Status
-from tests.acceptance.examples import EXAMPLES, Example
+from tests.acceptance.example import Example
+from tests.acceptance.examples import EXAMPLES
 from tests.support.pure_run import Pick, PureRun
 
 BLOCKS = Registry.load(["tests.support.blocks"]).blocks

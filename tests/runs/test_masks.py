@@ -14,7 +14,8 @@ from agentplat.infra.settings import Settings
 from agentplat.runs import acceptance, queries, view
 from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunRequest
-from tests.acceptance.examples import EXAMPLES, Example
+from tests.acceptance.example import Example
+from tests.acceptance.examples import EXAMPLES
 from tests.support.hosting import final
 from tests.support.world import ANN, names, save
 
