@@ -15,13 +15,13 @@ LOOKS, LOOK_SECONDS = 12, 1.0
 QUEUE_PARTS = ("stats", "queued", "active", "incomplete", "schedule", "sweep", "worker_info", "worker_metadata")
 
 
-async def lasting(look: Callable[[], Awaitable[set[str]]]) -> list[str]:
+async def lasting(look: Callable[[], Awaitable[set[str]]], seconds: float = LOOK_SECONDS) -> list[str]:
     """What is found now and at every look after. Things change while they are read, so only what stays is wrong."""
     found = await look()
     for _ in range(LOOKS):
         if not found:
             break
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(seconds)
         found &= await look()
     return sorted(found)
 

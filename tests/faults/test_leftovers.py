@@ -1,13 +1,9 @@
 """What nobody owns is found, and what somebody owns is not."""
 
-import asyncio
-
-import pytest
 from redis.asyncio import Redis
 
 from agentplat.infra.db import Database
 from agentplat.runs import control, mail
-from tests.faults import leftovers
 from tests.faults.leftovers import in_mailboxes, in_redis, lasting
 from tests.support.drawing import STORE, draw
 from tests.support.world import save, start
@@ -41,12 +37,10 @@ async def test_mailboxes_of_final_runs_are_found(db: Database, redis: Redis) -> 
     assert "is COMPLETED, and its mailbox is still there" in found
 
 
-async def test_only_what_stays_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leftovers, "LOOK_SECONDS", 0.001)
+async def test_only_what_stays_is_reported() -> None:
     seen = [{"passing", "staying"}, {"staying", "later"}]
 
     async def look() -> set[str]:
-        await asyncio.sleep(0)
         return seen.pop(0) if len(seen) > 1 else seen[0]
 
-    assert await lasting(look) == ["staying"]
+    assert await lasting(look, 0.001) == ["staying"]
