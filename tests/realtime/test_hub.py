@@ -19,6 +19,7 @@ from agentplat.realtime.fold import Fold, Keep
 from agentplat.realtime.frames import Chunk, Event
 from agentplat.realtime.hub import Hub
 from agentplat.realtime.models import ChannelKey, GraphTarget, RunTarget
+from agentplat.realtime.replay import Replay
 from agentplat.realtime.session import Session
 from agentplat.realtime.subscription import Subscription
 from agentplat.runs import queries
@@ -201,6 +202,50 @@ async def test_a_client_that_was_too_slow_resumes_where_it_was_told(hub: Hub, dr
     await session.close()
 
 
+async def test_who_comes_while_events_are_on_their_way_gets_each_once(hub: Hub, driver: Driver) -> None:
+    """They are folded, and numbered, before they are handed out."""
+    run = await start(await save(STREAM))
+    await drive(driver, run.id)
+    await final(run)
+    key = ChannelKey(ANN.id, "run", run.id)
+    first, second = Ear(), Ear()
+    async with hub.opened(key, must=True) as one, hub.opened(key, must=True) as two:
+        one.begin(first, key)
+        watched = hub.hold(run.id, ANN.id, run.graph_id, -1)
+        watched.keep, watched.behind = Keep.ALL, True
+        async with watched.lock:
+            await watched.bring_up()
+        two.begin(second, key)
+        assert await Replay(watched, two, 0).run()
+        assert watched.queued
+        hub.release(watched)
+    every = [(run.id, event.number, event.data) for event in await folded(run.id)]
+    async with asyncio.timeout(10):
+        while watched.queued:
+            await asyncio.sleep(0)
+    assert first.events == second.events == every
+    assert not two.floors
+    assert run.id not in hub._runs
+    for subscription in (one, two):
+        await hub.end(subscription)
+
+
+async def test_a_client_that_fails_ends_nobody_elses_events(hub: Hub, driver: Driver) -> None:
+    class Broken(Ear):
+        def offer(self, chunk: Chunk, numbered: bool) -> bool:
+            raise RuntimeError("broken")
+
+    run = await start(await save(STREAM))
+    ear, session = await follow(hub, run.id, last_event=0)
+    broken = Session(hub, Broken(), ANN.id)
+    await broken.subscribe(ChannelKey(ANN.id, "run", run.id))
+    await drive(driver, run.id)
+    await final(run)
+    await heard(ear, run.id)
+    await session.close()
+    await broken.close()
+
+
 async def test_nothing_is_left_of_those_who_have_gone(hub: Hub, driver: Driver) -> None:
     graph = await save(STREAM)
     subscriptions = metrics.SUBSCRIPTIONS._value.get()
@@ -222,6 +267,7 @@ async def test_nothing_is_left_of_those_who_have_gone(hub: Hub, driver: Driver) 
     assert not hub._runs
     assert not len(hub._channels)
     assert not hub._channels._of_user
+    assert not hub._plugin._channels
     assert not hub._settling
     gc.collect()
     assert not [one for one in gc.get_objects() if isinstance(one, Subscription)]

@@ -238,7 +238,7 @@ class Connection:
             return
         try:
             if message.method == "unsubscribe":
-                self._unsubscribe(msgspec.convert(message.data, UnsubscribeTarget))
+                await self._unsubscribe(msgspec.convert(message.data, UnsubscribeTarget))
             elif message.method == "subscribe_graph_execution":
                 run = msgspec.convert(message.data, RunTarget)
                 await self._subscribe(ChannelKey(self._user_id, "run", run.graph_exec_id), run)
@@ -269,7 +269,7 @@ class Connection:
                     raise msgspec.ValidationError(f"More than {MAX_RESUMED} runs - at `$.last_event`")
                 await self._session.subscribe_runs(key, target)
 
-    def _unsubscribe(self, target: UnsubscribeTarget) -> None:
+    async def _unsubscribe(self, target: UnsubscribeTarget) -> None:
         named = [
             ChannelKey(self._user_id, kind, given)
             for kind, given in (("run", target.graph_exec_id), ("graph", target.graph_id), ("user", target.user and ""))
@@ -278,7 +278,7 @@ class Connection:
         if len(named) != 1:
             raise msgspec.ValidationError("Expected one of `graph_exec_id`, `graph_id` and `user`")
         (key,) = named
-        self._confirm("unsubscribe", key if self._session.unsubscribe(key) else None, None)
+        self._confirm("unsubscribe", key if await self._session.unsubscribe(key) else None, None)
 
     def _is_flood(self) -> bool:
         second = int(monotonic())

@@ -3,30 +3,39 @@
 Two Redis connections whatever the number of clients. Nothing is folded or encoded for runs that nobody watches; what is
 watched is encoded once. Clients are never waited for: each has a queue of its own.
 
+The hub is the backend of a channels plugin, which hands out: who folds puts what subscribers are to get into a queue,
+and `stream_events` yields it, all of it in one piece. So nothing waits there longer than others were let run.
+
 The stream is only the fast way. A record that it loses is found by the number of the next one; by looking at the
 database when the stream was interrupted; and, as the last record of a run has no next one, by looking at the runs that
 are quiet every few seconds, one statement for all of them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
+
+from litestar.channels import ChannelsBackend
 
 from agentplat.events import service as events
 from agentplat.events.models import Notification, RunRecord
 from agentplat.infra.clock import now
 from agentplat.infra.ids import is_id
 from agentplat.infra.telemetry import get_logger
-from agentplat.realtime.channels import Channel, Channels, graph_of
+from agentplat.realtime import metrics
+from agentplat.realtime.channels import Channels, Plugin, graph_of
 from agentplat.realtime.fold import Keep
-from agentplat.realtime.frames import Event, chunked
+from agentplat.realtime.frames import Chunk, Event, chunked
 from agentplat.realtime.models import ChannelKey
 from agentplat.realtime.subscription import Sink, Subscription
 from agentplat.realtime.watch import SLICE_SECONDS, WatchedRun
 from agentplat.runs import service as runs
+
+# A run, the number of its latest event, and what to hand out: names of channels, each with what subscribers get.
+Made = tuple[WatchedRun, int, list[tuple[str, Chunk]]]
 
 READY_SECONDS = 2.0
 LOOK_SECONDS = 3.0
@@ -40,11 +49,13 @@ FOLDED_AT_ONCE = 4
 _log = get_logger(__name__)
 
 
-class Hub:
+class Hub(ChannelsBackend):
     """Use as `async with Hub() as hub`. All methods belong to the event loop's thread."""
 
     def __init__(self) -> None:
+        self._plugin = Plugin(self, arbitrary_channels_allowed=True, subscriber_class=Subscription)
         self._channels = Channels()
+        self._made: asyncio.Queue[Made] = asyncio.Queue()
         self._runs: dict[str, WatchedRun] = {}
         self._ended: dict[str, datetime] = {}  # runs that were shown to their end, and when
         self._sinks: dict[str, set[Sink]] = {}
@@ -56,14 +67,47 @@ class Hub:
         self._ready = asyncio.Event()
 
     async def __aenter__(self) -> "Hub":
-        _ = self._spawn(self._follow(), "event-hub")
-        _ = self._spawn(self._look_regularly(), "event-hub-look")
+        await self._plugin.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._plugin.__aexit__(None, None, None)
+
+    # What the plugin asks for
+
+    async def on_startup(self) -> None:
+        _ = self._spawn(self._follow(), "event-hub")
+        _ = self._spawn(self._look_regularly(), "event-hub-look")
+
+    async def on_shutdown(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def subscribe(self, channels: Iterable[str]) -> None:
+        """Watch channels. Never waits, so that it can't be cut short; where their runs stand is found out later."""
+        for name in channels:
+            self._channels.add(ChannelKey.named(name))
+
+    async def unsubscribe(self, channels: Iterable[str]) -> None:
+        for name in channels:
+            self._channels.remove(ChannelKey.named(name))
+
+    async def stream_events(self) -> AsyncGenerator[tuple[str, Any], None]:
+        """What subscribers are to get, each with the name of its channel. A payload is a `Chunk`, so that several
+        events are one payload and a text is made once for all who get it."""
+        while True:
+            watched, number, shown = await self._made.get()
+            for channel, chunk in shown:
+                yield channel, chunk
+            watched.queued, watched.heard = watched.queued - 1, number
+            self._see_to(watched)
+
+    async def publish(self, data: bytes, channels: Iterable[str]) -> None:
+        raise NotImplementedError("Events are published by recording them")
+
+    async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
+        raise NotImplementedError("The history of a run is read by numbers, by Replay")
 
     async def ready(self) -> None:
         """Wait until the streams are being followed: what is published from now on will be seen.
@@ -87,34 +131,31 @@ class Hub:
             self._sinks.pop(user_id, None)
 
     @asynccontextmanager
-    async def opened(self, key: ChannelKey, must: bool) -> AsyncIterator[None]:
-        """The channel followed, for somebody to subscribe to in the block: it is known where its runs stand, so nothing
-        that comes from now on is missed.
+    async def opened(self, key: ChannelKey, must: bool) -> AsyncIterator[Subscription]:
+        """A subscription to a channel of which it is known where its runs stand, so nothing is missed that comes once
+        it has begun. It is there for the block to begin; if that doesn't, it is gone again.
 
         Where that can't be known now, raises the reason if it `must` be; else events begin with the next record.
         """
-        channel = self._channels.make(key)
-        channel.users += 1
+        subscription = await self._plugin.subscribe([key.name])
+        assert isinstance(subscription, Subscription)
         try:
-            async with channel.lock:
-                if not channel.located:
-                    try:
-                        await self._locate(channel)
-                    except runs.DATABASE_AWAY as error:
-                        if must:
-                            raise
-                        _log.warning("channel_not_located", reason=str(error))
-            yield
+            async with self._channels[key].lock:
+                try:
+                    await self._locate(key)
+                except runs.DATABASE_AWAY as error:
+                    if must:
+                        raise
+                    _log.warning("channel_not_located", reason=str(error))
+            yield subscription
         finally:
-            channel.users -= 1
-            self._channels.tidy(channel)
+            if not subscription.begun:
+                await self._plugin.unsubscribe(subscription, key.name)
 
-    def subscribe(self, subscription: Subscription) -> None:
-        """From now on this gets the channel's events. In the place of one with the same client and channel, if any."""
-        self._channels.add(subscription)
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        self._channels.remove(subscription)
+    async def end(self, subscription: Subscription) -> None:
+        """End a subscription that has begun."""
+        metrics.SUBSCRIPTIONS.dec()
+        await self._plugin.unsubscribe(subscription, subscription.key.name)
 
     def watched(self, channel: ChannelKey) -> list[WatchedRun]:
         """The runs of a channel that are not over, as far as they are known."""
@@ -195,11 +236,14 @@ class Hub:
         return Keep.ALL if wanted else Keep.RUN_EVENTS
 
     def _forget_if_unwanted(self, watched: WatchedRun) -> bool:
+        """Not while subscribers have not heard all of it: who comes meanwhile must know what is on its way to them."""
         keys = _keys(watched.user_id, watched.graph_id, watched.run_id)
-        if watched.holds or self._channels.any(keys):
+        if watched.queued or (not watched.over and (watched.holds or self._channels.any(keys))):
             return False
         if self._runs.get(watched.run_id) is watched:
             del self._runs[watched.run_id]
+            if watched.over:
+                self._ended[watched.run_id] = now()
         return True
 
     def _settle(self, watched: WatchedRun) -> None:
@@ -231,24 +275,21 @@ class Hub:
 
     def _see_to(self, watched: WatchedRun) -> None:
         """What is left to do for a run after it has taken something."""
-        if watched.over:
-            if self._runs.get(watched.run_id) is watched:
-                del self._runs[watched.run_id]
-                self._ended[watched.run_id] = now()
-        elif watched.due and not self._forget_if_unwanted(watched):
+        if (watched.over or watched.due) and not self._forget_if_unwanted(watched) and watched.due:
             self._settle(watched)
 
     def _emit(self, watched: WatchedRun, made: list[Event], before: int, published: float | None) -> None:
+        shown: list[tuple[str, Chunk]] = []
         for key in _keys(watched.user_id, watched.graph_id, watched.run_id):
-            channel = self._channels.get(key)
-            if channel is None or not channel.subscriptions:
+            if (channel := self._channels.get(key)) is None:
                 continue
-            shown = made if key.kind == "run" else [event for event in made if event.node_id is None]
-            if not shown:
-                continue
-            for chunk in chunked(key, watched.run_id, before, shown, watched.number, watched.over, published):
-                for subscription in channel.subscriptions.values():
-                    subscription.deliver(chunk)
+            if events := made if key.kind == "run" else [event for event in made if event.node_id is None]:
+                chunks = chunked(key, watched.run_id, before, events, watched.number, watched.over, published)
+                shown += [(channel.name, chunk) for chunk in chunks]
+        if shown:
+            watched.heard = watched.heard if watched.queued else before
+            watched.queued += 1
+            self._made.put_nowait((watched, watched.number, shown))
 
     # What the stream lost
 
@@ -311,13 +352,15 @@ class Hub:
         watched.behind = True
         self._settle(watched)
 
-    async def _locate(self, channel: Channel) -> None:
+    async def _locate(self, key: ChannelKey) -> None:
         """Enter the runs of a channel that are under way, each with the place where it stands.
 
         A run of which something is heard meanwhile is entered by that: the channel is there already. What is heard
         later is either behind the place, and shown, or was recorded before anybody was told that this is subscribed to.
         """
-        key = channel.key
+        channel = self._channels[key]
+        if channel.located:
+            return
         if key.kind == "run":
             found = await runs.position_of(key.user_id, key.id) if is_id(key.id) else []
         elif key.kind == "user" or is_id(key.id):

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from agentplat.runs.models import NodeExecution, Run
@@ -133,8 +134,9 @@ class NodeEvent(NodeExecution, frozen=True, kw_only=True):
     event_type: str = "node_execution_update"
 
 
-class ChannelKey(Struct, frozen=True, gc=False):
-    """What is subscribed to. A key of its own, not its name: ids may be any text, so two names could meet.
+class ChannelKey(Struct, frozen=True, gc=False, array_like=True):
+    """What is subscribed to. `str` is how clients are told: ids may be any text, so two of these could meet. `name` is
+    what the channels plugin is told, and no other key has it.
 
     `kind` is "run", "graph" or "user"; `id` is the run's or the graph's, and empty for all runs of the user.
     """
@@ -142,6 +144,14 @@ class ChannelKey(Struct, frozen=True, gc=False):
     user_id: str
     kind: str
     id: str
+
+    @property
+    def name(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def named(cls, name: str) -> "ChannelKey":
+        return msgspec.json.decode(name, type=cls)
 
     def __str__(self) -> str:
         if self.kind == "run":

@@ -3,7 +3,7 @@
 A replay first takes from the run's latest events, and where they don't go back far enough from the journal. It ends in
 one piece of code without an await: the events up to the run's newest are queued, and the subscription is set to go on
 behind that number. Live events of the run only come about in other pieces of code, so there is none in between, and
-none twice: those up to the number are left out by the subscription's floor.
+none twice: those up to the number, which may be on their way, are left out by the subscription's floor.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class Replay:
                 for chunk in self._chunks(recent or [], watched.number, watched.over):
                     if not subscription.pass_on(chunk):
                         return False
-                subscription.goes_on(watched.run_id, max(self.number, watched.number), watched.over)
+                subscription.goes_on(watched.run_id, max(self.number, watched.number), watched.told)
                 return True
             if not await self._read():
                 return False

@@ -73,22 +73,22 @@ class Session:
         for replay in replays:
             replay.cancel()
         for subscription in self._subscriptions.values():
-            self._hub.unsubscribe(subscription)
+            await self._hub.end(subscription)
         self._subscriptions.clear()
         await asyncio.gather(*replays, return_exceptions=True)
 
     async def subscribe(self, key: ChannelKey) -> None:
         """As the contract has it: to anything, known or not. What is subscribed to already stays as it is."""
         if key not in self._subscriptions:
-            async with self._hub.opened(key, must=False):
-                self._enter(key, None)
+            async with self._hub.opened(key, must=False) as opened:
+                self._enter(opened, key, None)
 
-    def unsubscribe(self, key: ChannelKey) -> bool:
+    async def unsubscribe(self, key: ChannelKey) -> bool:
         """False where there was no such subscription."""
         subscription = self._subscriptions.pop(key, None)
         if subscription is None:
             return False
-        self._hub.unsubscribe(subscription)
+        await self._hub.end(subscription)
         for (of, _), replay in list(self._replays.items()):
             if of == key:
                 replay.cancel()
@@ -100,28 +100,28 @@ class Session:
         if not known:
             if target.snapshot or target.last_event is not None:
                 raise NoSuchExecution
-            async with self._hub.opened(key, must=False):
-                self._enter(key, target)
+            async with self._hub.opened(key, must=False) as opened:
+                self._enter(opened, key, target)
                 self._client.acknowledge(key, 0, over=False)
             return
-        async with _reading(), self._hub.opened(key, must=True):
+        async with _reading(), self._hub.opened(key, must=True) as opened:
             watched = self._hub.hold(key.id, self._user_id, known[key.id], END)
             try:
                 await self._reach(watched, target.last_event)
                 if target.snapshot:
-                    await self._show(watched, key, target)
+                    await self._show(watched, opened, key, target)
                     return
                 if watched.gone and target.last_event is not None:
                     raise EventsGone
                 _check(watched, target.last_event, "last_event")
                 async with watched.lock:
-                    subscription = self._enter(key, target)
+                    subscription = self._enter(opened, key, target)
                     self._client.acknowledge(key, watched.number, watched.over)
                     if target.last_event is not None and target.last_event < watched.number:
                         self._replay(watched, subscription, target.last_event)
                     else:
                         self._stop(key, key.id)
-                        subscription.goes_on(key.id, watched.number, watched.over)
+                        subscription.goes_on(key.id, watched.number, watched.told)
             finally:
                 self._hub.release(watched)
 
@@ -131,7 +131,7 @@ class Session:
         known = await self._own(list(last_events), graph_of(key))
         if len(known) < len(last_events):
             raise NoSuchExecution
-        async with _reading(), self._hub.opened(key, must=True):
+        async with _reading(), self._hub.opened(key, must=True) as opened:
             held: list[WatchedRun] = []
             try:
                 for run_id, number in last_events.items():
@@ -141,7 +141,7 @@ class Session:
                     if watched.gone:
                         raise EventsGone
                     _check(watched, number, f"last_event.{run_id}")
-                subscription = self._enter(key, target)
+                subscription = self._enter(opened, key, target)
                 self._client.acknowledge(key, None, over=False)
                 for watched in held:
                     self._replay(watched, subscription, last_events[watched.run_id])
@@ -159,7 +159,8 @@ class Session:
                 watched.holds += 1
                 try:
                     await self._reach(watched, None)
-                    numbers[watched.run_id] = watched.number
+                    # What is on its way is news to the client.
+                    numbers[watched.run_id] = watched.heard if watched.queued else watched.number
                 finally:
                     self._hub.release(watched)
         return numbers
@@ -171,12 +172,12 @@ class Session:
         async with _reading():
             return await runs.own(self._user_id, possible, graph_id) if possible else {}
 
-    def _enter(self, key: ChannelKey, options: Options | None) -> Subscription:
-        """Subscribe, or have the subscription that there is go by other options: what it misses it still misses."""
+    def _enter(self, opened: Subscription, key: ChannelKey, options: Options | None) -> Subscription:
+        """Begin the subscription, or have the one that there is go by other options: what it misses it still misses."""
         subscription = self._subscriptions.get(key)
         if subscription is None:
-            subscription = self._subscriptions[key] = Subscription(self._client, key)
-            self._hub.subscribe(subscription)
+            subscription = self._subscriptions[key] = opened
+            subscription.begin(self._client, key)
         if options is not None:
             subscription.numbered = True
             subscription.filter = options.filter
@@ -222,21 +223,21 @@ class Session:
 
     # Snapshots
 
-    async def _show(self, watched: WatchedRun, key: ChannelKey, target: RunTarget) -> None:
+    async def _show(self, watched: WatchedRun, opened: Subscription, key: ChannelKey, target: RunTarget) -> None:
         if watched.gone or watched.fold is None:
             data, number = await self._stored(watched.run_id), None
-            self._enter(key, target)
+            self._enter(opened, key, target)
             self._client.acknowledge(key, None, over=True)
             self._client.snapshot(key, number, data)
             return
         async with watched.lock:
             # Nothing is fed while the lock is held, so this is the state after exactly that event.
             data = await _state(watched.fold)
-            subscription = self._enter(key, target)
+            subscription = self._enter(opened, key, target)
             self._stop(key, key.id)
             self._client.acknowledge(key, watched.number, watched.over)
             self._client.snapshot(key, watched.number, data)
-            subscription.goes_on(watched.run_id, watched.number, watched.over)
+            subscription.goes_on(watched.run_id, watched.number, watched.told)
 
     async def _stored(self, run_id: str) -> bytes:
         """The state of a run whose journal is gone, from its row."""
@@ -266,7 +267,7 @@ class Session:
         async with watched.lock:
             data = await _state(watched.fold)
             self._client.snapshot(subscription.key, watched.number, data)
-            subscription.goes_on(watched.run_id, watched.number, watched.over)
+            subscription.goes_on(watched.run_id, watched.number, watched.told)
 
 
 async def _state(fold: Fold) -> bytes:

@@ -60,6 +60,8 @@ class WatchedRun:
         self.holds = 0  # by replays, which end by joining this
         self.checked_at = -2  # the row that it stood at when it was last looked at
         self.over = False  # nothing follows, or nothing can be told any more
+        self.queued = 0  # what was emitted, and has not reached the subscribers
+        self.heard = 0  # while something is queued: the event before it
         self.gone = False  # there is no such run (any more), or no journal of it
         self.pending: list[RunRecord] = []
         self.behind = False  # the journal has to be read
@@ -72,6 +74,11 @@ class WatchedRun:
     @property
     def number(self) -> int:
         return 0 if self.fold is None else self.fold.number
+
+    @property
+    def told(self) -> bool:
+        """Whether subscribers hear no more of it."""
+        return self.over and not self.queued
 
     @property
     def row_seq(self) -> int:
