@@ -15,7 +15,7 @@ from agentplat.infra.settings import get_settings
 from agentplat.realtime import service, streaming, tickets
 from agentplat.realtime.connection import TOO_SLOW, Connection
 from agentplat.realtime.models import EventKind, Ticket
-from agentplat.realtime.service import STREAMED, TICKETS
+from agentplat.realtime.service import SERVING, STREAMED, TICKETS
 
 MISSING_TOKEN = 4001
 NO_SUBJECT = 4002
@@ -51,7 +51,7 @@ async def events(socket: WebSocket[Any, Any, Any]) -> None:
             return
         hub = service.hub()
         await hub.ready()
-        await Connection(socket, hub, user.id).serve()
+        socket.scope["state"][SERVING] = Connection(hub, user.id)
 
 
 async def _user(socket: WebSocket[Any, Any, Any], offered: list[str]) -> User | None:

@@ -5,11 +5,11 @@ from time import monotonic
 from typing import Any
 
 import msgspec
-from litestar.connection import WebSocket
-from litestar.exceptions import WebSocketDisconnect
+from litestar.types import Receive, Send
 from msgspec import Raw
 
 from agentplat.infra.errors import AppError
+from agentplat.infra.telemetry import get_logger
 from agentplat.realtime import metrics
 from agentplat.realtime.frames import Chunk, Text
 from agentplat.realtime.hub import Hub
@@ -37,13 +37,15 @@ PATIENT_SECONDS = 10
 # Runs of which a client may have been told that it missed events, and not have read that yet.
 MAX_GAPS = 1000
 
-# RFC 6455: policy violated, message too big; its registry: try again later.
+# RFC 6455: policy violated, message too big, a mistake of the server's; its registry: try again later.
 FLOODED = 1008
 TOO_BIG = 1009
+FAILED = 1011
 TOO_SLOW = 1013
 
 _decode = msgspec.json.Decoder(ClientMessage).decode
 _encode = msgspec.json.Encoder().encode
+_log = get_logger(__name__)
 _SUBSCRIBING: dict[str, Method] = {
     "run": "subscribe_graph_execution",
     "graph": "subscribe_graph_executions",
@@ -73,19 +75,19 @@ class Connection:
         "_in_second",
         "_outbox",
         "_second",
+        "_send",
         "_sender",
         "_serving",
         "_session",
-        "_socket",
         "_user_id",
     )
 
-    def __init__(self, socket: WebSocket[Any, Any, Any], hub: Hub, user_id: str) -> None:
-        self._socket = socket
+    def __init__(self, hub: Hub, user_id: str) -> None:
         self._hub = hub
         self._user_id = user_id
         self._session = Session(hub, self, user_id)
         self._outbox = Outbox(self._start_sending)
+        self._send: Send
         self._sender: asyncio.Task[None] | None = None
         self._serving: asyncio.Task[Any] | None = None
         self._ended = False
@@ -94,16 +96,21 @@ class Connection:
         self._gaps = 0  # not sent yet
         self._second, self._in_second, self._busy_seconds = 0, 0, 0
 
-    async def serve(self) -> None:
+    async def serve(self, receive: Receive, send: Send) -> None:
+        self._send = send
         metrics.SOCKETS.inc()
         self._hub.enter(self, self._user_id)
         self._serving = serving = asyncio.current_task()
         assert serving is not None
         try:
-            await self._receive()
+            await self._receive(receive)
         except asyncio.CancelledError:
             if not self._ended or serving.uncancel():
                 raise  # not, or not only, our own
+        except Exception:
+            # It ends this socket, with a code that its client sees, and nothing else.
+            _log.exception("socket_failed")
+            self._closing = _Closing(FAILED, "internal error")
         finally:
             self._ended = True
             self._hub.leave(self, self._user_id)
@@ -114,7 +121,7 @@ class Connection:
             metrics.SOCKETS.dec()
         # Not by the sender: granian never gets done with a close while somebody still waits to receive.
         if self._closing is not None:
-            await self._socket.close(self._closing.code, self._closing.reason)
+            await send({"type": "websocket.close", "code": self._closing.code, "reason": self._closing.reason})
 
     # What the hub and the session tell
 
@@ -179,10 +186,10 @@ class Connection:
 
     def _start_sending(self) -> None:
         if self._sender is None and not self._ended:
-            self._sender = asyncio.create_task(self._send())
+            self._sender = asyncio.create_task(self._send_all())
 
-    async def _send(self) -> None:
-        outbox, send = self._outbox, self._socket.send
+    async def _send_all(self) -> None:
+        outbox, send = self._outbox, self._send
         sent, published = 0, None
         try:
             while outbox and self._closing is None:
@@ -202,12 +209,9 @@ class Connection:
 
     # Receiving
 
-    async def _receive(self) -> None:
+    async def _receive(self, receive: Receive) -> None:
         while self._closing is None:
-            try:
-                event = await self._socket.receive()
-            except WebSocketDisconnect:
-                return
+            event = await receive()
             if event["type"] == "websocket.disconnect":
                 return
             if event["type"] == "websocket.receive":

@@ -21,12 +21,12 @@ FRAME_BYTES = 512 * 1024
 
 class Outbox:
     """`filled` is called whenever something was added. Thousands of these are empty most of the time, so what only a
-    busy one needs is made then."""
+    busy one needs is made then, the queue itself too."""
 
     __slots__ = ("_bytes", "_filled", "_messages", "_room", "_texts")
 
     def __init__(self, filled: Callable[[], None]) -> None:
-        self._texts: deque[Text] = deque()
+        self._texts: deque[Text] | None = None
         self._messages = 0
         self._bytes = 0
         self._filled = filled
@@ -40,6 +40,8 @@ class Outbox:
         return not self._texts or (self._messages + count <= MAX_MESSAGES and self._bytes + size <= MAX_BYTES)
 
     def add(self, texts: Iterable[Text], count: int, size: int) -> None:
+        if self._texts is None:
+            self._texts = deque()
         self._texts.extend(texts)
         self._messages += count
         self._bytes += size
@@ -47,16 +49,20 @@ class Outbox:
 
     def take(self, several: bool) -> Text:
         """What goes into the next frame."""
-        first = self._texts.popleft()
+        waiting = self._texts
+        assert waiting
+        first = waiting.popleft()
         count, size = first.count, first.size
         taken = [first.text]
-        while several and self._texts:
-            following = self._texts[0]
+        while several and waiting:
+            following = waiting[0]
             if count + following.count > FRAME_MESSAGES or size + following.size > FRAME_BYTES:
                 break
-            self._texts.popleft()
+            waiting.popleft()
             taken.append(following.text)
             count, size = count + following.count, size + following.size
+        if not waiting:
+            self._texts = None
         self._messages -= count
         self._bytes -= size
         if self._room is not None and self._has_room:

@@ -9,6 +9,8 @@ from agentplat.realtime.hub import Hub
 # Options of routes: one whose answer comes in pieces over time, and one that a ticket opens.
 STREAMED = "streamed"
 TICKETS = "tickets"
+# Where the route of the event socket leaves the connection that is to be served once routing is done.
+SERVING = "serving"
 
 redeem = tickets.redeem
 

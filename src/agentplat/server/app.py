@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any, cast
 
 from litestar import Litestar
 from litestar.config.compression import CompressionConfig
@@ -19,7 +20,7 @@ from litestar.types import (
 )
 
 from agentplat.infra.settings import Settings
-from agentplat.realtime.service import STREAMED
+from agentplat.realtime.service import SERVING, STREAMED
 from agentplat.server import metrics, openapi
 from agentplat.server.auth import Authentication, current_user
 from agentplat.server.cors import Cors
@@ -49,8 +50,14 @@ class Application(Litestar):
     ) -> None:
         if scope["type"] == ScopeType.HTTP:
             await self.edge(scope, receive, send)  # type: ignore[arg-type]
-        else:
-            await super().__call__(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
+        routed = cast("dict[str, Any]", scope)
+        if connection := routed.get("state", {}).get(SERVING):
+            # Not by its route: what that and all around it hold would be a third of an idle socket's memory. The server
+            # keeps the scope, of which nothing is needed any more.
+            routed.clear()
+            await connection.serve(receive, send)
 
 
 def create_app(settings: Settings | None = None) -> Litestar:
