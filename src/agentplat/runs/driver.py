@@ -24,13 +24,13 @@ from agentplat.infra.errors import AppError
 from agentplat.infra.ids import new_id
 from agentplat.infra.settings import Settings
 from agentplat.infra.telemetry import get_logger
+from agentplat.infra.upkeep import every
 from agentplat.runs import control, mail, metrics, nodejobs, queries, turns, view
 from agentplat.runs.hosted import HostedRun, LeaseLost
 from agentplat.runs.journal import JournalWriter
 from agentplat.runs.letters import Addressed, SubRunEnded
 from agentplat.runs.models import RunRow
 from agentplat.runs.replay import machine_of, replay
-from agentplat.runs.upkeep import every
 
 # How soon a run is found whose lease has run out. Each sweep is two statements on small indexes.
 SWEEP_SECONDS = 0.5

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from agentplat.engine.state import Status
+from agentplat.infra.paging import Pagination
 
 NodeInputs = dict[str, dict[str, Any]]
 DeadlineSeconds = Annotated[int, Meta(ge=1, description="Never more than the platform allows.")]
@@ -163,15 +164,6 @@ class RunWithNodes(Run, frozen=True, kw_only=True):
     """The contract's GraphExecutionWithNodes."""
 
     node_executions: list[NodeExecution]
-
-
-class Pagination(Struct, frozen=True, kw_only=True):
-    """Where a page stands in its list. Pages count from 1; a page past the end is empty."""
-
-    total_items: int
-    total_pages: int
-    current_page: int
-    page_size: int
 
 
 class RunPage(Struct, frozen=True, kw_only=True):

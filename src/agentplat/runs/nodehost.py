@@ -14,12 +14,12 @@ import msgspec
 from agentplat.blocks import service as blocks
 from agentplat.infra.settings import Settings
 from agentplat.infra.telemetry import get_logger
+from agentplat.infra.upkeep import every
 from agentplat.integrations import service as integrations
 from agentplat.runs import control, nodejobs, queries
 from agentplat.runs.letters import Addressed, NodeReported
 from agentplat.runs.nodejobs import NodeJob
 from agentplat.runs.nodes import NodeOrder, acquire_credentials
-from agentplat.runs.upkeep import every
 
 # How soon a job is found whose ticket got lost, and one is given up that nobody wants any more. One statement each.
 BEAT_SECONDS = 0.3

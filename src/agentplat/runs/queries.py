@@ -9,23 +9,11 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import asyncpg
-
+from agentplat.infra.db import DATABASE_AWAY as DATABASE_AWAY
 from agentplat.infra.db import db
 from agentplat.runs import spilling
 from agentplat.runs.models import Activity, RunRow, Segment
 from agentplat.runs.spilling import Handle
-
-# What a statement raises while the database is away or restarting. Trying again later is all there is to do.
-DATABASE_AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-)
 
 # What a RunRow is made of.
 COLUMNS = (

@@ -1,7 +1,6 @@
 """Runs as users know them: start, look at, stop, delete."""
 
 import asyncio
-import math
 from contextlib import suppress
 from datetime import timedelta
 
@@ -13,6 +12,7 @@ from agentplat.engine.state import FINAL, Status
 from agentplat.graphs import service as graphs
 from agentplat.infra.clock import now
 from agentplat.infra.ids import is_id, new_id
+from agentplat.infra.paging import page_of
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.infra.uow import unit_of_work
@@ -21,7 +21,6 @@ from agentplat.runs.errors import DeadlineInvalid, InsufficientBalance, RunNotFo
 from agentplat.runs.models import (
     Accepted,
     ExecuteBody,
-    Pagination,
     RunMeta,
     RunPage,
     RunRequest,
@@ -179,9 +178,7 @@ async def page(user_id: str, graph_id: str, number: int, size: int) -> RunPage:
     rows, total = await queries.page_of_graph(user_id, graph_id, (number - 1) * size, size)
     return RunPage(
         executions=[view.stored_meta(row) for row in rows],
-        pagination=Pagination(
-            total_items=total, total_pages=math.ceil(total / size), current_page=number, page_size=size
-        ),
+        pagination=page_of(total, number, size),
     )
 
 

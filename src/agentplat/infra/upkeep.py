@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 from redis.exceptions import RedisError
 
+from agentplat.infra.db import DATABASE_AWAY
 from agentplat.infra.telemetry import get_logger
-from agentplat.runs.queries import DATABASE_AWAY
 
 _log = get_logger(__name__)
 
