@@ -10,7 +10,7 @@ async def unsound_accounts(db: Database) -> list[str]:
         WITH chain AS (
             SELECT user_id, type, amount, running_balance,
                 running_balance - lag(running_balance, 1, 0::bigint) OVER course AS step
-            FROM credit_transactions WHERE is_active
+            FROM credit_transactions
             WINDOW course AS (PARTITION BY user_id ORDER BY created_at, running_balance DESC)
         ), sums AS (
             SELECT user_id, sum(amount) AS total, count(*) FILTER (WHERE step <> amount) AS jumps,

@@ -52,6 +52,14 @@ class Shortage(Struct, frozen=True, kw_only=True):
     cost: int
 
 
+class Booking(Struct, frozen=True, kw_only=True):
+    """What became of a row for the ledger: written now (`booked`), there already (`known`), or refused."""
+
+    balance: int
+    booked: bool
+    known: bool
+
+
 class Transaction(Struct, frozen=True, kw_only=True):
     """A row of the ledger."""
 

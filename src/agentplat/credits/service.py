@@ -3,9 +3,11 @@ from typing import Any
 
 import msgspec
 
-from agentplat.credits import queries, rules
-from agentplat.credits.errors import InsufficientBalance
+from agentplat.credits import rules
+from agentplat.credits.errors import InsufficientBalance, KeyReused
 from agentplat.credits.models import Charge, Cost, Shortage, Transaction, TransactionType, Usage
+from agentplat.credits.queries import ledger as queries
+from agentplat.infra.clock import now
 from agentplat.infra.settings import get_settings
 from agentplat.sdk.spec import CostEntry
 
@@ -26,6 +28,8 @@ def enabled() -> bool:
 async def balance(user_id: str) -> int:
     if not enabled():
         return DISABLED_BALANCE
+    if refill := get_settings().monthly_credits:
+        return await queries.refilled_balance(user_id, refill, f"{now():%Y-%m}")
     return await queries.balance(user_id)
 
 
@@ -39,7 +43,24 @@ async def grant(user_id: str, amount: int, key: str, reason: str) -> int:
     if not enabled():
         return DISABLED_BALANCE
     metadata = msgspec.json.encode(Usage(reason=reason))
-    return await queries.add(user_id, amount, key, TransactionType.GRANT, metadata)
+    return (await queries.add(user_id, amount, key, TransactionType.GRANT, metadata)).balance
+
+
+async def reward(user_id: str, step: str, amount: int) -> bool:
+    """Give what a step of the onboarding is worth, once per user and step. Whether this call is the one that gave it.
+
+    While credits are switched off nothing is given, and nothing is owed later.
+    """
+    if not enabled() or amount <= 0:
+        return False
+    metadata = msgspec.json.encode(Usage(reason=f"Reward for completing {step} onboarding step."))
+    try:
+        booking = await queries.add(
+            user_id, amount, f"REWARD-{user_id}-{step}", TransactionType.GRANT, metadata
+        )
+    except KeyReused:
+        return False  # it was worth something else when it was given
+    return booking.booked
 
 
 async def spend(user_id: str, charge: Charge) -> int:

@@ -46,6 +46,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     refresh_grace_seconds: float = 10.0
     enable_auth: bool = True
     enable_credit: bool = False
+    monthly_credits: int = 0
+    stripe_api_key: str | None = None
+    stripe_webhook_secret: str | None = None
+    stripe_base_url: str | None = None
     frontend_base_url: str = "http://localhost:3000"
     backend_cors_allow_origins: tuple[str, ...] = ()
     openai_api_key: str | None = None
@@ -196,6 +200,10 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("refresh_grace_seconds", ("AGENTPLAT_REFRESH_GRACE",), _number(float, 0, 60)),
     ("enable_auth", ("ENABLE_AUTH",), _boolean),
     ("enable_credit", ("ENABLE_CREDIT",), _boolean),
+    ("monthly_credits", ("NUM_USER_CREDITS_REFILL",), _number(int, 0, 2**31 - 1)),
+    ("stripe_api_key", ("STRIPE_API_KEY",), str),
+    ("stripe_webhook_secret", ("STRIPE_WEBHOOK_SECRET",), str),
+    ("stripe_base_url", ("STRIPE_BASE_URL",), _url("http", "https")),
     ("frontend_base_url", ("FRONTEND_BASE_URL",), _url("http", "https")),
     ("backend_cors_allow_origins", ("BACKEND_CORS_ALLOW_ORIGINS",), _list),
     ("openai_api_key", ("OPENAI_API_KEY",), str),

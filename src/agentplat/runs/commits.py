@@ -150,7 +150,7 @@ _LETTERS = f"""
 # A run ends once, so counting its executions with its end counts them once, though they have no row in the ledger.
 _FEES = f"""
     charges AS (
-        SELECT ended.user_id, c.transaction_key, c.amount, c.executions, c.metadata, c.fee_metadata
+        SELECT ended.user_id, c.transaction_key, c.amount, c.executions, c.metadata, c.fee_metadata, c.run_id
         FROM unnest(
             {{}}::text[], {{}}::int[], {{}}::text[], {{}}::bigint[], {{}}::bigint[], {{}}::bytea[], {{}}::bytea[])
             AS c (run_id, fence, transaction_key, amount, executions, metadata, fee_metadata)

@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from agentplat.credits.errors import KeyReused, UnknownUser
-from agentplat.credits.models import Charge, Shortage, Transaction, TransactionType
+from agentplat.credits.models import Booking, Charge, Shortage, Transaction, TransactionType, Usage
 from agentplat.credits.rules import EXECUTIONS_PER_CREDIT
 from agentplat.infra.db import db
 
@@ -27,10 +27,13 @@ _encoder = msgspec.json.Encoder()
 
 # Paying as part of a statement that does something else, so that both happen or neither.
 #
-# The statement provides `charges (user_id, transaction_key, amount, executions, metadata, fee_metadata)`, restricted to
-# what may be charged at all, and finds in `short (user_id, balance, cost)` the users who can't pay. Of a user's charges
-# in one statement all are paid or none; those whose key is in the ledger already are paid, and cost nothing again.
-# What must not happen unpaid is made conditional on the user not being in `short`.
+# The statement provides `charges (user_id, transaction_key, amount, executions, metadata, fee_metadata, run_id)`,
+# restricted to what may be charged at all, and finds in `short (user_id, balance, cost)` the users who can't pay. Of a
+# user's charges in one statement all are paid or none; those whose key is in the ledger already are paid, and cost
+# nothing again. What must not happen unpaid is made conditional on the user not being in `short`.
+#
+# A balance that comes below its threshold says so in its own row, which is being written anyway; whoever tops it up
+# looks there (see `payments`).
 #
 # The fee for executions takes what is left after the charges, never more: the rest stays counted, and is taken when
 # there is something to take. So charges that cost nothing are never refused. They leave no row either: repeating them
@@ -55,22 +58,25 @@ SPEND_CTES = f"""
         FROM (
             SELECT user_id, sum(amount)::bigint AS cost, sum(executions)::bigint AS added,
                 max(transaction_key) || '-fee' AS fee_key,
-                (array_agg(fee_metadata ORDER BY transaction_key DESC))[1] AS fee_metadata
+                (array_agg(fee_metadata ORDER BY transaction_key DESC))[1] AS fee_metadata,
+                (array_agg(run_id ORDER BY transaction_key DESC))[1] AS fee_run_id
             FROM due GROUP BY user_id
         ) d LEFT JOIN funds f ON f.user_id = d.user_id
     ), settled AS (
         UPDATE balances b
         SET balance = x.balance - x.cost - x.fee, executions = x.executions - x.fee * {EXECUTIONS_PER_CREDIT},
-            updated_at = x.at
+            updated_at = x.at,
+            top_up_due = b.top_up_due
+                OR b.top_up_amount > 0 AND x.balance - x.cost - x.fee < b.top_up_threshold
         FROM bills x WHERE x.user_id = b.user_id AND x.paid
     ), booked AS (
         INSERT INTO credit_transactions
-            (user_id, transaction_key, amount, type, running_balance, metadata, created_at)
+            (user_id, transaction_key, amount, type, running_balance, metadata, created_at, run_id)
         SELECT user_id, d.transaction_key, -d.amount, 'USAGE',
-            x.balance - sum(d.amount) OVER (PARTITION BY user_id ORDER BY d.transaction_key), d.metadata, x.at
+            x.balance - sum(d.amount) OVER (PARTITION BY user_id ORDER BY d.transaction_key), d.metadata, x.at, d.run_id
         FROM due d JOIN bills x USING (user_id) WHERE x.paid AND d.amount <> 0
         UNION ALL
-        SELECT user_id, fee_key, -fee, 'USAGE', balance - cost - fee, fee_metadata, at
+        SELECT user_id, fee_key, -fee, 'USAGE', balance - cost - fee, fee_metadata, at, fee_run_id
         FROM bills WHERE paid AND fee > 0
     ), short AS (
         SELECT user_id, COALESCE(balance, 0) AS balance, cost FROM bills WHERE NOT paid
@@ -125,7 +131,7 @@ async def spend(user_id: str, charge: Charge) -> int | Shortage:
         return await db().fetchrow(
             f"""
             WITH charges AS (
-                SELECT $1::text COLLATE "C" AS user_id, c.*
+                SELECT $1::text COLLATE "C" AS user_id, c.*, $7::text AS run_id
                 FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[])
                     AS c (transaction_key, amount, executions, metadata, fee_metadata)
             ), {SPEND_CTES}
@@ -135,6 +141,7 @@ async def spend(user_id: str, charge: Charge) -> int | Shortage:
             """,
             user_id,
             *charge_columns([charge]),
+            charge.usage.graph_exec_id,
         )
 
     row = await once(statement)
@@ -153,49 +160,93 @@ async def _is_booked(user_id: str, key: str) -> bool:
     )
 
 
-async def add(user_id: str, amount: int, key: str, kind: TransactionType, metadata: bytes) -> int:
-    """Change the balance by an active row of the ledger, unless that row is there already. Returns the new balance."""
+async def add(
+    user_id: str, amount: int, key: str, kind: TransactionType, metadata: bytes, least: int | None = None
+) -> Booking:
+    """Change the balance by a row of the ledger, unless that row is there already.
+
+    With `least` the balance may not be lower afterwards: then nothing is done, and `balance` is what there is.
+    """
 
     async def statement() -> Any:
         return await db().fetchrow(
             """
             WITH known AS (
-                SELECT amount FROM credit_transactions WHERE user_id = $1 AND transaction_key = $3 AND is_active
+                SELECT amount FROM credit_transactions WHERE user_id = $1 AND transaction_key = $3
             ), account AS (
-                INSERT INTO balances AS b (user_id, balance) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM known)
+                INSERT INTO balances AS b (user_id, balance)
+                SELECT $1, $2::bigint
+                WHERE NOT EXISTS (SELECT FROM known)
+                    AND ($6::bigint IS NULL OR $2 >= $6 OR EXISTS (SELECT FROM balances WHERE user_id = $1))
                 ON CONFLICT (user_id)
                     DO UPDATE SET balance = b.balance + EXCLUDED.balance, updated_at = clock_timestamp()
+                    WHERE $6 IS NULL OR b.balance + EXCLUDED.balance >= $6
                 RETURNING balance
             ), booked AS (
                 INSERT INTO credit_transactions
                     (user_id, transaction_key, amount, type, running_balance, metadata, created_at)
                 SELECT $1, $3, $2, $4, balance, $5, clock_timestamp() FROM account
             )
-            SELECT (SELECT amount FROM known) AS known,
-                COALESCE((SELECT balance FROM account), (SELECT balance FROM balances WHERE user_id = $1)) AS balance
+            SELECT (SELECT amount FROM known) AS known, EXISTS (SELECT FROM account) AS booked,
+                COALESCE((SELECT balance FROM account), (SELECT balance FROM balances WHERE user_id = $1), 0) AS balance
             """,
             user_id,
             amount,
             key,
             kind,
             metadata,
+            least,
         )
 
     try:
         row = await once(statement)
+        if not row["booked"] and row["known"] is None and await _is_booked(user_id, key):
+            row = await once(statement)  # it was refused for its own booking
     except asyncpg.ForeignKeyViolationError as error:
         raise UnknownUser from error
     if row["known"] not in (None, amount):
         raise KeyReused
-    return int(row["balance"])
+    return Booking(balance=row["balance"], booked=row["booked"], known=row["known"] is not None)
+
+
+async def refilled_balance(user_id: str, refill: int, month: str) -> int:
+    """The balance, which is raised to `refill` if that did not happen in this `month` yet. Usually one statement."""
+    row = await db().fetchrow("SELECT balance, refilled_in FROM balances WHERE user_id = $1", user_id)
+    if row is not None and row["refilled_in"] == month:
+        return int(row["balance"])
+    # The row first, by itself: it is the lock, and of two who come at once the later one must see what it says.
+    await db().execute(
+        "INSERT INTO balances (user_id) SELECT id FROM users WHERE id = $1 ON CONFLICT DO NOTHING", user_id
+    )
+    await db().execute(
+        """
+        WITH account AS (
+            SELECT user_id, balance, GREATEST($2 - balance, 0) AS amount FROM balances
+            WHERE user_id = $1 AND refilled_in IS DISTINCT FROM $3
+            FOR NO KEY UPDATE
+        ), filled AS (
+            UPDATE balances b SET balance = a.balance + a.amount, refilled_in = $3, updated_at = clock_timestamp()
+            FROM account a WHERE b.user_id = a.user_id
+        )
+        INSERT INTO credit_transactions
+            (user_id, transaction_key, amount, type, running_balance, metadata, created_at)
+        SELECT user_id, 'MONTHLY-CREDIT-TOP-UP-' || $3, amount, 'GRANT', balance + amount, $4, clock_timestamp()
+        FROM account WHERE amount > 0
+        """,
+        user_id,
+        refill,
+        month,
+        _encoder.encode(Usage(reason="Monthly credit refill")),
+    )
+    return await balance(user_id)
 
 
 async def list_of_user(user_id: str, limit: int) -> list[Transaction]:
-    """The newest active rows. Rows of one moment were written by one statement, each on top of the one before it."""
+    """The newest rows. Rows of one moment were written by one statement, each on top of the one before it."""
     rows = await db().fetch(
         """
         SELECT transaction_key, amount, type, running_balance, metadata, created_at FROM credit_transactions
-        WHERE user_id = $1 AND is_active ORDER BY created_at DESC, running_balance LIMIT $2
+        WHERE user_id = $1 ORDER BY created_at DESC, running_balance LIMIT $2
         """,
         user_id,
         limit,
@@ -215,7 +266,7 @@ async def note_shortage(user_id: str, graph_id: str) -> bool:
             ON CONFLICT (user_id, graph_id) DO UPDATE SET noted_at = clock_timestamp()
             WHERE n.noted_at < (
                 SELECT max(created_at) FROM credit_transactions
-                WHERE user_id = $1 AND type IN ('GRANT', 'TOP_UP') AND is_active
+                WHERE user_id = $1 AND type IN ('GRANT', 'TOP_UP')
             )
             RETURNING true
             """,
