@@ -10,7 +10,7 @@ DESCRIPTION = "credit_transactions.run_id, append only; balances: top-ups and re
 STATEMENTS = [
     # Payments that are not through yet have a table of their own, so every row of the ledger counts.
     "DELETE FROM credit_transactions WHERE NOT is_active",
-    "ALTER TABLE credit_transactions DROP COLUMN is_active, ADD COLUMN run_id text COLLATE \"C\"",
+    'ALTER TABLE credit_transactions DROP COLUMN is_active, ADD COLUMN run_id text COLLATE "C"',
     """
     UPDATE credit_transactions SET run_id = convert_from(metadata, 'UTF8')::jsonb ->> 'graph_exec_id'
     WHERE type = 'USAGE' AND metadata <> ''

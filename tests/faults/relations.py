@@ -33,9 +33,7 @@ class ReviewRow(Struct, frozen=True):
 
 
 async def read_payments() -> list[Payment]:
-    rows = await db().fetch(
-        "SELECT user_id, transaction_key, amount FROM credit_transactions WHERE type = 'USAGE'"
-    )
+    rows = await db().fetch("SELECT user_id, transaction_key, amount FROM credit_transactions WHERE type = 'USAGE'")
     return [Payment(**row) for row in rows]
 
 

@@ -24,6 +24,14 @@ def cost_of(costs: Iterable[CostEntry], data: Mapping[str, Any], seconds: float 
     return FREE
 
 
+def credits_of(cents: int, amount: int, paid: int, taken: int) -> int:
+    """How many of a payment's credits go when so many cents of what was `paid` go back: in proportion, as discounts
+    give more credits than cents, rounded up, and with those `taken` before not more than the payment's `amount`.
+    """
+    wanted = -(-cents * amount // paid) if paid else amount
+    return max(0, min(wanted, amount - taken))
+
+
 def _matches(wanted: Any, given: Any) -> bool:
     """Whether `given` has all that `wanted` has, at any depth. Null, false, 0, empty and absent are all the same."""
     if not isinstance(wanted, Mapping) or not isinstance(given, Mapping):

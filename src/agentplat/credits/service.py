@@ -55,12 +55,22 @@ async def reward(user_id: str, step: str, amount: int) -> bool:
         return False
     metadata = msgspec.json.encode(Usage(reason=f"Reward for completing {step} onboarding step."))
     try:
-        booking = await queries.add(
-            user_id, amount, f"REWARD-{user_id}-{step}", TransactionType.GRANT, metadata
-        )
+        booking = await queries.add(user_id, amount, f"REWARD-{user_id}-{step}", TransactionType.GRANT, metadata)
     except KeyReused:
         return False  # it was worth something else when it was given
     return booking.booked
+
+
+async def grant_by_admin(admin_id: str, user_id: str, amount: int, comments: str, key: str) -> int:
+    """Give or take credits on an administrator's word, once per key, also while credits are switched off. Returns the
+    new balance; raises InsufficientBalance rather than leave a debt.
+    """
+    metadata = msgspec.json.encode({"admin_id": admin_id, "reason": comments})
+    least = 0 if amount < 0 else None
+    booking = await queries.add(user_id, amount, key, TransactionType.GRANT, metadata, least)
+    if not booking.booked and not booking.known:
+        raise InsufficientBalance(Shortage(balance=booking.balance, cost=-amount))
+    return booking.balance
 
 
 async def spend(user_id: str, charge: Charge) -> int:

@@ -12,7 +12,7 @@ import structlog
 from agentplat.infra.settings import Settings
 
 # Chatty at INFO about things that we log ourselves, or that nobody asked for. httpx would log whole URLs.
-QUIET = ("asyncio", "httpx", "httpcore", "httpx2", "httpcore2", "granian.access", "_granian")
+QUIET = ("asyncio", "httpx", "httpcore", "httpx2", "httpcore2", "stripe", "granian.access", "_granian")
 
 # The default shows the variables of every frame, and among them are headers with tokens.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))

@@ -5,6 +5,7 @@ from litestar.types import ControllerRouterHandler
 from agentplat.accounts.api import routers as accounts
 from agentplat.analytics.api import router as analytics
 from agentplat.blocks.api import router as blocks
+from agentplat.credits.api import router as credits
 from agentplat.external.api import router as external
 from agentplat.graphs.api import router as graphs
 from agentplat.onboarding.api import router as onboarding
@@ -17,6 +18,7 @@ ROUTES: list[ControllerRouterHandler] = [
     openapi,
     *accounts,
     blocks,
+    credits,
     graphs,
     runs,
     realtime,

@@ -9,6 +9,7 @@ from typing import Any
 from saq import Worker
 
 from agentplat.blocks import service as blocks
+from agentplat.credits.jobs import looking_after_payments
 from agentplat.infra.db import close_database, open_database
 from agentplat.infra.queue import queue
 from agentplat.infra.readiness import announce_ready
@@ -48,6 +49,7 @@ async def run_worker(settings: Settings, queues: Collection[str] = QUEUES) -> No
         if "runs" in queues:
             driver = await stack.enter_async_context(Driver(settings))
             await stack.enter_async_context(jobs.answering(driver))
+            await stack.enter_async_context(looking_after_payments())
             consumers.append(_consumer("runs", [(jobs.RESUME, jobs.resume)], CONCURRENCY, driver=driver))
         if "nodes" in queues:
             host = await stack.enter_async_context(NodeHost(settings))

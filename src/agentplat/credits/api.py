@@ -1,0 +1,198 @@
+"""Credits, as the AutoGPT Platform contract has them. One credit is one US cent."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from litestar import MediaType, Request, Response, Router, get, patch, post
+from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
+
+from agentplat.accounts import service as accounts
+from agentplat.accounts.errors import AdminRequired
+from agentplat.accounts.models import User
+from agentplat.credits import history, payments, refunds, service, webhook
+from agentplat.credits.errors import UnknownUser, ValueInvalid
+from agentplat.credits.models import (
+    AddCredits,
+    AddUserCreditsResponse,
+    AutoTopUpConfig,
+    CheckoutUrl,
+    RefundRequest,
+    RequestTopUp,
+    TransactionHistory,
+    TransactionType,
+    UserHistoryResponse,
+)
+from agentplat.infra.ids import new_id
+
+CurrentUser = NamedDependency[User]
+Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
+Page = Annotated[int, QueryParameter(ge=1, le=2**31 - 1)]
+PageSize = Annotated[int, QueryParameter(ge=1, le=100)]
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        pattern=r"^[ -~]{1,255}$",
+        description="Any text of 1 to 255 printable ASCII characters, new for each grant that is wanted: the same key"
+        " gives nothing again, for ever.",
+    ),
+]
+# So that nobody's mistake is larger than what anything here is worth.
+MOST_GRANTED = 2**31 - 1
+LONGEST_COMMENT = 2000
+
+
+def _answer(description: str) -> ResponseSpec:
+    return ResponseSpec(data_container=None, description=description, generate_examples=False)
+
+
+NO_PAYMENTS = _answer("Payments are not set up on this server, or Stripe can't be reached.")
+DECLINED = _answer("There is no card, or none was accepted.")
+NOT_COVERED = _answer("The balance does not cover what is to be taken.")
+REUSED = _answer("The key was used for another amount.")
+ADMINS_ONLY = _answer("Only administrators may do this.")
+
+
+@get("/")
+async def get_balance(user: CurrentUser) -> dict[str, int]:
+    """What you may still spend."""
+    return {"credits": await service.balance(user.id)}
+
+
+@post("/", status_code=200, responses={503: NO_PAYMENTS})
+async def request_top_up(data: JSONBody[RequestTopUp], user: CurrentUser) -> CheckoutUrl:
+    """Begin to buy credits. The answer is where to pay; the credits are there once that is done."""
+    return CheckoutUrl(checkout_url=await payments.top_up(user, data.credit_amount))
+
+
+@patch("/", status_code=200, responses={503: NO_PAYMENTS})
+async def fulfil_top_up(user: CurrentUser) -> Response[None]:
+    """Have a look whether you have paid: for a page that you come back to before Stripe has told."""
+    await payments.fulfil(user.id)
+    return Response(None)
+
+
+@get("/auto-top-up")
+async def get_auto_top_up(user: CurrentUser) -> AutoTopUpConfig:
+    """When credits are bought by themselves."""
+    return await payments.auto_top_up(user.id)
+
+
+@post(
+    "/auto-top-up",
+    status_code=200,
+    media_type=MediaType.JSON,
+    responses={402: DECLINED, 409: _answer("Your card is being charged already."), 503: NO_PAYMENTS},
+)
+async def set_auto_top_up(data: JSONBody[AutoTopUpConfig], user: CurrentUser) -> str:
+    """Say when credits are to be bought by themselves. Your card is charged at once if your balance is below the
+    threshold, else it is only checked. An amount of 0 switches it off, and needs no card."""
+    await payments.set_auto_top_up(user, data)
+    return "Auto top-up settings updated"
+
+
+@get("/manage", responses={503: NO_PAYMENTS})
+async def get_portal(user: CurrentUser) -> dict[str, str]:
+    """The address of the page where you see your invoices and change your cards."""
+    return {"url": await payments.portal(user)}
+
+
+@get("/transactions")
+async def list_transactions(
+    user: CurrentUser,
+    transaction_time: FromQuery[datetime | None] = None,
+    transaction_type: FromQuery[str | None] = None,
+    transaction_count_limit: Limit = 100,
+) -> TransactionHistory:
+    """What moved your balance before `transaction_time`, newest first; all that one run has cost is one entry. Entries
+    of one moment stay together, so a page may have a few more than asked for."""
+    return await history.of_user(user.id, transaction_time, transaction_type, transaction_count_limit)
+
+
+@post(
+    "/{transaction_key:str}/refund",
+    status_code=200,
+    responses={
+        404: _answer("There is no such top-up."),
+        409: _answer("Nothing is left to be refunded, or Stripe refuses it."),
+        503: NO_PAYMENTS,
+    },
+)
+async def refund_top_up(transaction_key: FromPath[str], data: JSONBody[dict[str, str]], user: CurrentUser) -> int:
+    """Ask for a top-up's money back, with a `reason`. The answer is how many cents go back: 0 where too many of the
+    credits were spent, so that a person has to decide."""
+    return await refunds.request(user.id, transaction_key, data)
+
+
+@get("/refunds")
+async def list_refunds(user: CurrentUser) -> list[RefundRequest]:
+    """Your requests for refunds, newest first, at most 100."""
+    return await refunds.list_(user.id)
+
+
+@post("/stripe_webhook", status_code=200, opt={"public": True}, responses={503: NO_PAYMENTS})
+async def receive_stripe_event(request: Request[Any, Any, Any]) -> Response[None]:
+    """For Stripe to call. What it has not signed lately is answered with 400."""
+    await webhook.receive(await request.body(), request.headers.get("stripe-signature", ""))
+    return Response(None)
+
+
+@post(
+    "/admin/add_credits",
+    status_code=200,
+    responses={402: NOT_COVERED, 403: ADMINS_ONLY, 404: _answer("There is no such user."), 409: REUSED},
+)
+async def add_credits(
+    data: JSONBody[AddCredits], user: CurrentUser, idempotency_key: IdempotencyKey = None
+) -> AddUserCreditsResponse:
+    """Give a user credits, or take some with a negative amount, never below zero. For administrators."""
+    _require_admin(user)
+    if not -MOST_GRANTED <= data.amount <= MOST_GRANTED or data.amount == 0:
+        raise ValueInvalid(f"expected a number other than 0, at most {MOST_GRANTED}", "body", "amount")
+    if len(data.comments) > LONGEST_COMMENT:
+        raise ValueInvalid(f"expected at most {LONGEST_COMMENT} characters", "body", "comments")
+    if not accounts.is_user_id(data.user_id):
+        raise UnknownUser
+    key = f"ADMIN-{user.id}-{idempotency_key}" if idempotency_key else new_id()
+    balance = await service.grant_by_admin(user.id, data.user_id, data.amount, data.comments, key)
+    return AddUserCreditsResponse(new_balance=balance, transaction_key=key)
+
+
+@get("/admin/users_history", responses={403: ADMINS_ONLY})
+async def list_users_history(
+    user: CurrentUser,
+    search: FromQuery[str | None] = None,
+    page: Page = 1,
+    page_size: PageSize = 20,
+    transaction_filter: FromQuery[TransactionType | None] = None,
+) -> UserHistoryResponse:
+    """Everybody's ledger, newest first; of users whose id, address or name contains `search`. For administrators."""
+    _require_admin(user)
+    return await history.of_all(transaction_filter, search, page, page_size)
+
+
+def _require_admin(user: User) -> None:
+    if not user.is_admin:
+        raise AdminRequired
+
+
+router = Router(
+    "/api/credits",
+    route_handlers=[
+        get_balance,
+        request_top_up,
+        fulfil_top_up,
+        get_auto_top_up,
+        set_auto_top_up,
+        get_portal,
+        list_transactions,
+        refund_top_up,
+        list_refunds,
+        receive_stripe_event,
+        add_credits,
+        list_users_history,
+    ],
+    tags=["credits"],
+)

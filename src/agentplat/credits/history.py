@@ -1,0 +1,94 @@
+"""What has moved balances, for users and for administrators."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from agentplat.credits import service
+from agentplat.credits.errors import ValueInvalid
+from agentplat.credits.models import TransactionHistory, TransactionType, UserHistoryResponse, UserTransaction
+from agentplat.credits.queries import history as queries
+from agentplat.infra.paging import page_of
+
+# Behind everything that there is.
+END = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    """What of a row's metadata is shown by itself."""
+
+    graph_id: str | None = None
+    reason: str | None = None
+
+
+async def of_user(user_id: str, before: datetime | None, kind: str | None, limit: int) -> TransactionHistory:
+    """A page of the user's history. A time without a zone is taken for UTC."""
+    if kind is not None and kind not in TransactionType.__members__:
+        raise ValueInvalid(f"expected one of {', '.join(TransactionType)}", "query", "transaction_type")
+    if not service.enabled():
+        return TransactionHistory(transactions=[], next_transaction_time=None)
+    rows = await queries.page(user_id, _in_utc(before) if before else END, kind, limit)
+    return TransactionHistory(
+        transactions=[_entry(row) for row in rows],
+        next_transaction_time=rows[-1]["created_at"] if len(rows) >= limit else None,
+    )
+
+
+async def of_all(kind: TransactionType | None, search: str | None, number: int, size: int) -> UserHistoryResponse:
+    """A page of everybody's ledger, each row for itself, of users whose id, address or name contains `search`."""
+    if search is not None and not search.isprintable():
+        raise ValueInvalid("expected printable text", "query", "search")
+    rows, total = await queries.page_of_all(kind, search or None, (number - 1) * size, size)
+    entries = [
+        msgspec.structs.replace(
+            _entry(row),
+            current_balance=row["balance"],
+            user_email=row["email"],
+            admin_email=row["admin_email"],
+            extra_data=row["metadata"].decode() or None,
+        )
+        for row in rows
+    ]
+    return UserHistoryResponse(history=entries, pagination=page_of(total, number, size))
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueInvalid("this time is out of range", "query", "transaction_time") from None
+
+
+def _entry(row: Any) -> UserTransaction:
+    metadata = msgspec.json.decode(row["metadata"], type=_Metadata) if row["metadata"] else _Metadata()
+    kind = TransactionType(row["type"])
+    members: dict[str, Any] = {
+        "transaction_key": row["transaction_key"],
+        "transaction_time": row["created_at"],
+        "transaction_type": kind,
+        "amount": row["amount"],
+        "running_balance": row["running_balance"],
+        "description": f"{kind} Transaction",
+        "user_id": row["user_id"],
+        "reason": metadata.reason,
+    }
+    if row["run_id"] is not None:
+        members |= {
+            "usage_graph_id": metadata.graph_id,
+            "usage_execution_id": row["run_id"],
+            "usage_node_count": 1,
+            "usage_start_time": row["created_at"],
+        }
+    if row["run_amount"] is not None:
+        members |= {
+            "transaction_key": "",
+            "amount": row["run_amount"],
+            "usage_node_count": row["rows"],
+            "usage_start_time": row["since"],
+            "description": f"Graph #{metadata.graph_id[:8] if metadata.graph_id else 'UNKNOWN'} Execution",
+            "reason": None,
+        }
+    return UserTransaction(**members)
