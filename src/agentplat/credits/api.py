@@ -42,6 +42,8 @@ IdempotencyKey = Annotated[
 # So that nobody's mistake is larger than what anything here is worth.
 MOST_GRANTED = 2**31 - 1
 LONGEST_COMMENT = 2000
+# A text as an answer is sent as it is, so this one is JSON already.
+SETTINGS_UPDATED = '"Auto top-up settings updated"'
 
 
 def _answer(description: str) -> ResponseSpec:
@@ -90,7 +92,7 @@ async def set_auto_top_up(data: JSONBody[AutoTopUpConfig], user: CurrentUser) ->
     """Say when credits are to be bought by themselves. Your card is charged at once if your balance is below the
     threshold, else it is only checked. An amount of 0 switches it off, and needs no card."""
     await payments.set_auto_top_up(user, data)
-    return "Auto top-up settings updated"
+    return SETTINGS_UPDATED
 
 
 @get("/manage", responses={503: NO_PAYMENTS})

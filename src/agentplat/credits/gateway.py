@@ -5,14 +5,16 @@ finds a payment unfinished, has no further effect. Texts of Stripe's errors go t
 that no text of a refused key is kept anywhere.
 """
 
+import asyncio
 from collections.abc import Awaitable, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
+import httpx2
 import msgspec
 import stripe
 from msgspec import Struct, field
-from stripe import HTTPXClient, StripeClient
+from stripe import StripeClient
 
 from agentplat.credits.errors import (
     CardDeclined,
@@ -107,9 +109,36 @@ def require() -> None:
         raise PaymentsNotConfigured("STRIPE_API_KEY")
 
 
+class _Transport(stripe.HTTPClient):
+    """How the SDK sends requests: by the client that the rest of the platform uses. The SDK's own asynchronous ones
+    need packages that nothing else here does, or are out of date with them."""
+
+    name = "httpx2"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._http = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS)
+
+    async def request_async(
+        self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        try:
+            response = await self._http.request(method, url, headers=dict(headers), content=post_data)
+        except httpx2.HTTPError as error:
+            lost = stripe.APIConnectionError(type(error).__name__, should_retry=True)  # type: ignore[no-untyped-call]
+            raise lost from error
+        return response.content, response.status_code, response.headers
+
+    async def sleep_async(self, secs: float) -> None:
+        await asyncio.sleep(secs)
+
+    async def close_async(self) -> None:
+        await self._http.aclose()
+
+
 @cache
-def _transport() -> HTTPXClient:
-    return HTTPXClient(timeout=TIMEOUT_SECONDS)
+def _transport() -> _Transport:
+    return _Transport()
 
 
 @cache
@@ -128,7 +157,7 @@ def _client() -> StripeClient:
 async def close() -> None:
     """Close the connections to Stripe, if there are any. Call it once, when the process ends."""
     if _transport.cache_info().currsize:
-        await _transport().close_async()  # type: ignore[no-untyped-call]
+        await _transport().close_async()
         _transport.cache_clear()
         _client.cache_clear()
 
