@@ -252,4 +252,7 @@ async def test_the_database_refuses_what_the_code_should_never_ask_for(users: No
         )
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await db.execute("DELETE FROM users WHERE id = 'ann'")
+    for change in ("UPDATE credit_transactions SET amount = 20", "DELETE FROM credit_transactions"):
+        with pytest.raises(asyncpg.RestrictViolationError, match="only ever added"):
+            await db.execute(change)
     assert await service.balance("ann") == 10

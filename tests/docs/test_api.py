@@ -34,7 +34,7 @@ def test_the_sessions_in_order(platform: Platform) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    _, outputs, waited, once, other, both, reviewed, stopped, limits, errors, kept, signed, program = (
+    _, outputs, waited, once, other, both, reviewed, stopped, limits, errors, kept, signed, program, paying = (
         part.strip() for part in done.stdout.split("--\n")
     )
     assert f"prints `{outputs}`" in TOUR
@@ -48,4 +48,5 @@ def test_the_sessions_in_order(platform: Platform) -> None:
     assert "'loc': ['header', 'Idempotency-Key']" in errors
     assert signed.splitlines() == ["bearer", "3600"]
     assert program.splitlines() == ["200", "Missing required permission: IDENTITY"]
+    assert paying.splitlines() == ["500", "500", "payments_not_configured"]
     assert kept == "expired idempotency keys\t0\twould be dropped"

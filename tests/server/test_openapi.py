@@ -44,6 +44,18 @@ OPERATIONS = [
     ("POST", "/api/graphs/{}/executions/{}/stop"),
     ("GET", "/api/executions"),
     ("DELETE", "/api/executions/{}"),
+    ("GET", "/api/credits"),
+    ("POST", "/api/credits"),
+    ("PATCH", "/api/credits"),
+    ("GET", "/api/credits/auto-top-up"),
+    ("POST", "/api/credits/auto-top-up"),
+    ("GET", "/api/credits/manage"),
+    ("GET", "/api/credits/transactions"),
+    ("POST", "/api/credits/{}/refund"),
+    ("GET", "/api/credits/refunds"),
+    ("POST", "/api/credits/stripe_webhook"),
+    ("POST", "/api/credits/admin/add_credits"),
+    ("GET", "/api/credits/admin/users_history"),
 ]
 
 
