@@ -3,6 +3,8 @@
 import time
 from typing import Any
 
+from agentplat.credits import service
+from agentplat.credits.models import Charge
 from agentplat.infra.db import Database
 from tests.credits.test_payments import CREDITS, WEBHOOK, begun, ok, top_ups
 from tests.support.api import Api
@@ -47,3 +49,18 @@ async def test_an_event_is_dealt_with_until_it_succeeds_and_then_no_more(
     assert len(stripe.made(path)) == 1
     assert await db.fetchval("SELECT count(*) FROM stripe_events") == 1
     assert await top_ups(db) == [1500]
+
+
+async def test_evidence_whose_answer_got_lost_counts_as_sent(stripe: FakeStripe, api: Api, db: Database) -> None:
+    """There may be more to say by the next time; but it was said, and Stripe takes it once."""
+    ann = api("ann")
+    session = stripe.pay(await begun(ann, 500))
+    await ok(ann.patch(CREDITS))
+    dispute = stripe.dispute(session["payment_intent"], 500)
+    event = stripe.event("charge.dispute.created", dispute)
+    stripe.lost[f"/v1/disputes/{dispute['id']}"] = 3
+    assert (await api().post(WEBHOOK, **event)).status_code == 503
+    await service.spend("ann", Charge(key="c", amount=1))
+    await ok(api().post(WEBHOOK, **event))
+    assert len(stripe.made(f"/v1/disputes/{dispute['id']}")) == 1
+    assert await db.fetchval("SELECT answered FROM payment_reversals")

@@ -106,7 +106,7 @@ class FakeStripe:
             if key is not None and key in self._answers:
                 first, answer = self._answers[key]
                 if first != request:
-                    return Refused(400, "idempotency_error", "idempotency_key_in_use").answer
+                    return Refused(400, "idempotency_error", "").answer
                 return answer
             try:
                 answer = 200, self._carry_out(method, path.removeprefix("/v1/").split("/"), params)
@@ -232,8 +232,9 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         stripe = self.server.stripe
-        if self.headers["Authorization"] != f"Bearer {API_KEY}":
-            status, answer = Refused(401, "invalid_request_error", "api_key_invalid").answer
+        if (given := self.headers["Authorization"]) != f"Bearer {API_KEY}":
+            text = f"Invalid API Key provided: {given}"
+            status, answer = Refused(401, "invalid_request_error", "api_key_invalid", text).answer
         else:
             key = self.headers.get("Idempotency-Key") if method == "POST" else None
             params = _nested(parse_qsl(parts.query if method == "GET" else body))

@@ -7,6 +7,7 @@ that no text of a refused key is kept anywhere.
 
 import asyncio
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
 
@@ -35,11 +36,17 @@ RETRIES = 2
 # Events that were signed longer ago are somebody's recordings.
 SIGNATURE_SECONDS = 300
 MOST_CARDS = 10
+# The status for a key whose first request is still under way.
+CONFLICT = 409
 
 _log = get_logger(__name__)
 
 # Otherwise each request would report how long the one before it took.
 stripe.enable_telemetry = False
+
+
+class AskedBefore(PaymentsUnavailable):
+    """An idempotency key was used before, for another request."""
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -176,9 +183,8 @@ async def _asked(call: Awaitable[Any], shape: type[T]) -> T:
         _log.error("stripe_refuses_the_key", kind=type(error).__name__, request=error.request_id)
         raise PaymentsNotConfigured("STRIPE_API_KEY to a key that works") from None
     except stripe.IdempotencyError as error:
-        # The same request is under way elsewhere.
-        _log.info("stripe_busy_with_it", request=error.request_id)
-        raise PaymentsUnavailable from None
+        _log.info("stripe_was_asked_before", status=error.http_status, request=error.request_id)
+        raise (PaymentsUnavailable if error.http_status == CONFLICT else AskedBefore) from None
     except stripe.StripeError as error:
         _log.error("stripe_refused", code=error.code, request=error.request_id, reason=error.user_message)
         raise PaymentsRefused from None
@@ -303,11 +309,12 @@ async def concede(dispute_id: str) -> None:
 
 
 async def contest(dispute_id: str, email: str | None, text: str) -> None:
-    """Send what speaks for the payment, for good."""
+    """Send what speaks for the payment, for good: what was sent first stays, whatever there is to say by now."""
     evidence: Any = {"product_description": PRODUCT, "uncategorized_text": text}
     params: Any = {"evidence": evidence | ({"customer_email_address": email} if email else {}), "submit": True}
     call = _client().v1.disputes.update_async(dispute_id, params, {"idempotency_key": f"contest-{dispute_id}"})
-    await _asked(call, Dispute)
+    with suppress(AskedBefore):
+        await _asked(call, Dispute)
 
 
 def verified(payload: bytes, signature: str) -> Event:
