@@ -5,14 +5,18 @@ from itertools import permutations
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from agentplat.accounts import service as accounts
-from agentplat.credits import service
+from agentplat.credits import payments, refunds, service
+from agentplat.credits.gateway import Refund, Session
 from agentplat.credits.models import Charge
 from agentplat.infra.db import Database
+from agentplat.infra.uow import unit_of_work
 from tests.credits.test_payments import ANN, CREDITS, WEBHOOK, begun, ok
 from tests.support.api import Api
+from tests.support.locks import waiting
 from tests.support.stripe import FakeStripe
 
 
@@ -175,6 +179,41 @@ async def test_a_payment_and_its_refund_that_arrive_together_both_count(
     await tell(api, *events)
     assert list((await reversals(db)).values()) == [-500] * 8
     assert await ok(ann.get(CREDITS)) == {"credits": 0}
+
+
+@pytest.mark.parametrize("first", ["payment", "refund"])
+async def test_a_payment_and_its_refund_wait_for_each_other(
+    stripe: FakeStripe, api: Api, db: Database, first: str
+) -> None:
+    """The overlap in which each would miss the other, made certain: one is done and not committed yet."""
+    session = stripe.pay(await begun(api("ann"), 500))
+    made = msgspec.convert(stripe.refund(session["payment_intent"], 500), Refund)
+    paid = msgspec.convert(session, Session)
+    begun_, waited = asyncio.Event(), asyncio.Event()
+
+    async def settle() -> None:
+        await payments.settle_session(paid)
+
+    async def take() -> None:
+        await refunds.follow(made)
+
+    early, late = (settle, take) if first == "payment" else (take, settle)
+
+    async def hold() -> None:
+        async with unit_of_work():
+            await early()
+            begun_.set()
+            await waited.wait()
+
+    holder = asyncio.create_task(hold())
+    await begun_.wait()
+    follower = asyncio.create_task(late())
+    while not await waiting(db):
+        assert not follower.done()
+    waited.set()
+    await asyncio.gather(holder, follower)
+    assert await reversals(db) == {made.id: -500}
+    assert await service.balance(ANN.id) == 0
 
 
 async def test_what_was_bought_at_a_discount_is_refunded_in_proportion(
