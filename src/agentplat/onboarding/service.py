@@ -84,7 +84,7 @@ async def _complete(user: User, state: State, steps: Iterable[OnboardingStep]) -
         return state
     rewarded = [step for step in new if step in rules.REWARDS] if credits.enabled() else []
     for step in rewarded:
-        await credits.grant(user.id, rules.REWARDS[step], f"REWARD-{user.id}-{step}", f"Reward for {step}")
+        await credits.reward(user.id, step, rules.REWARDS[step])
     state = await queries.add_steps(user.id, new, rewarded)
     for step in new:
         await events.notify(user.id, {"type": "onboarding", "event": "step_completed", "step": step})
