@@ -106,6 +106,7 @@ def test_every_setting_is_listed_with_its_default() -> None:
                 else str(default)
             )
     assert len(rows) == len(settings_module._VARIABLES)
+    assert all(f"`{name}`" in section("Configuration") for name in settings_module.PROVIDER_KEYS)
 
 
 def test_the_two_commands_come_first() -> None:

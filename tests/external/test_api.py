@@ -11,7 +11,10 @@ from tests.support.client import User as Client
 from tests.support.graphs import STORE
 
 V1 = "/external-api/v1"
-ALL = ["IDENTITY", "READ_BLOCK", "EXECUTE_BLOCK", "EXECUTE_GRAPH", "READ_GRAPH"]
+ALL = [
+    *("IDENTITY", "READ_BLOCK", "EXECUTE_BLOCK", "EXECUTE_GRAPH", "READ_GRAPH"),
+    *("READ_INTEGRATIONS", "MANAGE_INTEGRATIONS", "DELETE_INTEGRATIONS"),
+]
 # Operation and the permission that it needs; a new one has to be added here to pass test_every_operation_is_here.
 OPERATIONS = [
     ("GET", "/me", "IDENTITY"),
@@ -19,6 +22,11 @@ OPERATIONS = [
     ("POST", f"/blocks/{STORE}/execute", "EXECUTE_BLOCK"),
     ("POST", f"/graphs/{NOBODYS_ID}/execute/1", "EXECUTE_GRAPH"),
     ("GET", f"/graphs/{NOBODYS_ID}/executions/{NOBODYS_ID}/results", "READ_GRAPH"),
+    ("GET", "/integrations/providers", "READ_INTEGRATIONS"),
+    ("GET", "/integrations/credentials", "READ_INTEGRATIONS"),
+    ("GET", "/integrations/github/credentials", "READ_INTEGRATIONS"),
+    ("POST", "/integrations/github/credentials", "MANAGE_INTEGRATIONS"),
+    ("DELETE", f"/integrations/github/credentials/{NOBODYS_ID}", "DELETE_INTEGRATIONS"),
 ]
 
 

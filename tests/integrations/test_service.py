@@ -1,7 +1,8 @@
 import pytest
 
 from agentplat.integrations import service
-from agentplat.sdk import ApiKeyCredentials, CredentialsMeta
+from agentplat.integrations.models import CredentialsSummary
+from agentplat.sdk import ApiKeyCredentials
 
 OPENAI = "53c25cb8-e3ee-465c-a4d1-e75a4c899c2a"
 
@@ -16,8 +17,11 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 async def test_own_key_is_offered_to_everybody(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("OPENAI_API_KEY", "sk-secret")
-    found = await service.lookup("anybody", OPENAI)
-    assert found == CredentialsMeta(id=OPENAI, provider="openai", type="api_key", title="Use Credits for OpenAI")
+    found = await service.find("anybody", [OPENAI])
+    title = "Use Credits for OpenAI"
+    assert found[OPENAI] == CredentialsSummary(
+        id=OPENAI, provider="openai", type="api_key", title=title, scopes=None, username=None, host=None
+    )
     credentials = await service.acquire("anybody", OPENAI)
     assert isinstance(credentials, ApiKeyCredentials)
     assert credentials.api_key.reveal() == "sk-secret"
@@ -26,11 +30,12 @@ async def test_own_key_is_offered_to_everybody(environment: pytest.MonkeyPatch) 
 
 async def test_local_server_needs_no_key(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
-    assert await service.lookup("anybody", OPENAI)
+    assert await service.find("anybody", [OPENAI])
 
 
-async def test_without_a_key_there_is_nothing(environment: pytest.MonkeyPatch) -> None:
-    assert service.system_credentials() == {}
-    assert await service.lookup("u", OPENAI) is None
+@pytest.mark.usefixtures("db")
+async def test_without_a_key_there_is_only_what_needs_none(environment: pytest.MonkeyPatch) -> None:
+    assert [one.provider for one in await service.list_("u")] == ["ollama"]
+    assert await service.find("u", [OPENAI]) == {}
     with pytest.raises(service.CredentialsUnavailable, match=f"Credentials #{OPENAI} for user #u not found"):
         await service.acquire("u", OPENAI)

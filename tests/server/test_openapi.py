@@ -29,6 +29,16 @@ OPERATIONS = [
     ("PUT", "/api/api-keys/{}/permissions"),
     ("GET", "/api/blocks"),
     ("POST", "/api/blocks/{}/execute"),
+    ("GET", "/api/integrations/credentials"),
+    ("GET", "/api/integrations/{}/credentials"),
+    ("POST", "/api/integrations/{}/credentials"),
+    ("GET", "/api/integrations/{}/credentials/{}"),
+    ("DELETE", "/api/integrations/{}/credentials/{}"),
+    ("GET", "/api/integrations/providers"),
+    ("GET", "/api/integrations/providers/system"),
+    ("GET", "/api/integrations/providers/names"),
+    ("GET", "/api/integrations/providers/constants"),
+    ("GET", "/api/integrations/providers/enum-example"),
     ("GET", "/api/graphs"),
     ("POST", "/api/graphs"),
     ("GET", "/api/graphs/{}"),
@@ -89,6 +99,11 @@ EXTERNAL = [
     ("POST", "/external-api/v1/blocks/{}/execute"),
     ("POST", "/external-api/v1/graphs/{}/execute/{}"),
     ("GET", "/external-api/v1/graphs/{}/executions/{}/results"),
+    ("GET", "/external-api/v1/integrations/providers"),
+    ("GET", "/external-api/v1/integrations/credentials"),
+    ("GET", "/external-api/v1/integrations/{}/credentials"),
+    ("POST", "/external-api/v1/integrations/{}/credentials"),
+    ("DELETE", "/external-api/v1/integrations/{}/credentials/{}"),
 ]
 
 

@@ -24,7 +24,7 @@ FOREIGN_PREFIXES = ("AGENTPLAT_", "JWT_", "OPENAI_", "ENABLE_", "LOG_", "PICCOLO
 FOREIGN = ("DATABASE_URL", "REDIS_URL", "SUPABASE_JWT_SECRET", "FRONTEND_BASE_URL", "BACKEND_CORS_ALLOW_ORIGINS")
 OWN_SERVERS = ("AGENTPLAT_TEST_DATABASE_URL", "AGENTPLAT_TEST_REDIS_URL")
 # Where blocks stand that only tests need, as the setting has it.
-BLOCK_MODULES = "tests.support.blocks,tests.support.callers"
+BLOCK_MODULES = "tests.support.blocks,tests.support.callers,tests.support.vault"
 JWT_KEY = "a-key-for-tests-that-is-long-enough"
 
 

@@ -7,6 +7,7 @@ from agentplat.cli.console import out
 from agentplat.cli.database import on_database
 from agentplat.infra import crypto
 from agentplat.infra.settings import get_settings
+from agentplat.integrations import service as integrations
 
 
 @click.group("secrets")
@@ -27,7 +28,11 @@ def new_key() -> None:
 @command.command("rotate")
 def rotate() -> None:
     """Seal everything with the first key that an older one has sealed. Works while everything runs."""
-    sealed = on_database(accounts.seal_anew)
+    sealed = on_database(_seal_anew)
     out.out(f"{sealed} secrets were sealed anew.", highlight=False)
     if waiting := on_database(accounts.count_old_keys):
         out.out(f"{waiting} API keys still need an older key, until they are next used.", highlight=False)
+
+
+async def _seal_anew() -> int:
+    return await accounts.seal_anew() + await integrations.seal_anew()

@@ -2,19 +2,36 @@
 
 from typing import Annotated, Any
 
-from litestar import MediaType, Response, Router, get, post
+from litestar import MediaType, Response, Router, delete, get, post
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, PathParameter
 
 from agentplat.accounts.models import Permission, User
 from agentplat.blocks import service as blocks
 from agentplat.external import service
-from agentplat.external.models import BlockDescription, ExecuteGraph, ExecutionResult, Me, StartedExecution
+from agentplat.external.models import (
+    BlockDescription,
+    CredentialsCreated,
+    CredentialsGone,
+    ExecuteGraph,
+    ExecutionResult,
+    Me,
+    StartedExecution,
+)
+from agentplat.integrations import service as integrations
+from agentplat.integrations.models import NAME, CredentialsSummary, ProgramCredentialsBody, ProviderInfo
 from agentplat.runs import service as runs
 from agentplat.runs.models import ExecuteBody
 
 CurrentUser = NamedDependency[User]
 GraphId = FromPath[str]
+Provider = Annotated[str, PathParameter(pattern=NAME)]
+NO_PROVIDER = ResponseSpec(data_container=None, description="There is no such provider.", generate_examples=False)
+NO_CREDENTIALS = ResponseSpec(
+    data_container=None, description="There are no such credentials.", generate_examples=False
+)
+TAKEN = ResponseSpec(data_container=None, description="There are too many credentials.", generate_examples=False)
 PathVersion = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
 
 
@@ -58,6 +75,47 @@ async def get_external_results(graph_id: GraphId, graph_exec_id: FromPath[str], 
     return await service.result(user, graph_id, graph_exec_id)
 
 
+@get("/integrations/providers", opt=needs(Permission.READ_INTEGRATIONS))
+async def list_external_providers(user: CurrentUser) -> list[ProviderInfo]:
+    """All providers, and what their credentials may be."""
+    return integrations.all_providers()
+
+
+@get("/integrations/credentials", opt=needs(Permission.READ_INTEGRATIONS))
+async def list_external_credentials(user: CurrentUser) -> list[CredentialsSummary]:
+    """Which credentials there are for this user's runs, without secrets."""
+    return await integrations.list_(user.id)
+
+
+@get("/integrations/{provider:str}/credentials", opt=needs(Permission.READ_INTEGRATIONS))
+async def list_external_credentials_of_provider(provider: Provider, user: CurrentUser) -> list[CredentialsSummary]:
+    """The same for one provider."""
+    return await integrations.list_(user.id, provider)
+
+
+@post(
+    "/integrations/{provider:str}/credentials",
+    opt=needs(Permission.MANAGE_INTEGRATIONS),
+    responses={404: NO_PROVIDER, 409: TAKEN},
+)
+async def create_external_credentials(
+    provider: Provider, data: JSONBody[ProgramCredentialsBody], user: CurrentUser
+) -> CredentialsCreated:
+    """Keep credentials. They are not shown again."""
+    return await service.create_credentials(user, provider, data)
+
+
+@delete(
+    "/integrations/{provider:str}/credentials/{cred_id:str}",
+    status_code=200,
+    opt=needs(Permission.DELETE_INTEGRATIONS),
+    responses={404: NO_CREDENTIALS},
+)
+async def delete_external_credentials(provider: Provider, cred_id: FromPath[str], user: CurrentUser) -> CredentialsGone:
+    """Delete credentials of the key's owner."""
+    return await service.delete_credentials(user, provider, cred_id)
+
+
 router = Router(
     "/external-api/v1",
     route_handlers=[
@@ -66,6 +124,11 @@ router = Router(
         execute_external_block,
         execute_external_graph,
         get_external_results,
+        list_external_providers,
+        list_external_credentials,
+        list_external_credentials_of_provider,
+        create_external_credentials,
+        delete_external_credentials,
     ],
     tags=["external"],
 )

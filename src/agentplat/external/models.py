@@ -5,6 +5,7 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from agentplat.engine.state import Status
+from agentplat.integrations.models import Kind
 
 
 class Me(Struct, frozen=True, kw_only=True):
@@ -68,3 +69,15 @@ class SeenNode(Struct, frozen=True, kw_only=True):
 class SeenRun(Struct, frozen=True, kw_only=True):
     outputs: dict[str, list[Any]]
     node_executions: list[SeenNode]
+
+
+class CredentialsCreated(Struct, frozen=True, kw_only=True):
+    id: str
+    provider: str
+    type: Kind
+    title: str | None
+
+
+class CredentialsGone(Struct, frozen=True, kw_only=True):
+    deleted: bool
+    credentials_id: str

@@ -3,7 +3,16 @@ import msgspec
 from agentplat.accounts import service as accounts
 from agentplat.accounts.models import User
 from agentplat.engine.state import Status
-from agentplat.external.models import ExecutionNode, ExecutionResult, Me, SeenRun
+from agentplat.external.models import (
+    CredentialsCreated,
+    CredentialsGone,
+    ExecutionNode,
+    ExecutionResult,
+    Me,
+    SeenRun,
+)
+from agentplat.integrations import service as integrations
+from agentplat.integrations.models import ProgramCredentialsBody
 from agentplat.runs import service as runs
 from agentplat.runs.models import as_stored
 
@@ -32,3 +41,14 @@ async def result(user: User, graph_id: str, run_id: str) -> ExecutionResult:
         ],
         output=[{name: value} for name, values in seen.outputs.items() for value in values] if completed else None,
     )
+
+
+async def create_credentials(user: User, provider: str, body: ProgramCredentialsBody) -> CredentialsCreated:
+    entry = await integrations.create(user.id, integrations.known_provider(provider), body)
+    return CredentialsCreated(id=entry.id, provider=entry.provider, type=body.type, title=entry.title)
+
+
+async def delete_credentials(user: User, provider: str, credentials_id: str) -> CredentialsGone:
+    """The same as people get, but for the question whether they are sure, which the contract does not ask here."""
+    await integrations.delete(user.id, provider, credentials_id, force=True)
+    return CredentialsGone(deleted=True, credentials_id=credentials_id)

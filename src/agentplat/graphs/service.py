@@ -341,10 +341,6 @@ async def _runnable(graph: GraphVersion) -> _Runnable:
 
 
 async def _look_up(user_id: str, used: Iterable[credentials.Use]) -> dict[str, credentials.Known | None]:
-    known: dict[str, credentials.Known | None] = {}
-    for use in used:
-        credentials_id = use.credentials_id
-        if credentials_id is not None and credentials_id not in known:
-            found = await integrations.lookup(user_id, credentials_id)
-            known[credentials_id] = credentials.Known(found.provider, found.type) if found else None
-    return known
+    ids = {use.credentials_id for use in used if use.credentials_id is not None}
+    found = await integrations.find(user_id, ids)
+    return {one: credentials.Known(found[one].provider, found[one].type) if one in found else None for one in ids}

@@ -25,6 +25,14 @@ MAX_DEADLINE_SECONDS = 315_360_000
 SHORTEST_SECRET = 32
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("auto", "json", "console")
+# The installation's own keys for providers, by the names that the contract's own configuration has.
+PROVIDER_KEYS = (
+    *("REVID_API_KEY", "IDEOGRAM_API_KEY", "REPLICATE_API_KEY", "AIML_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY"),
+    *("DID_API_KEY", "JINA_API_KEY", "UNREAL_SPEECH_API_KEY", "OPEN_ROUTER_API_KEY", "ENRICHLAYER_API_KEY"),
+    *("FAL_API_KEY", "EXA_API_KEY", "E2B_API_KEY", "MEM0_API_KEY", "NVIDIA_API_KEY", "SCREENSHOTONE_API_KEY"),
+    *("APOLLO_API_KEY", "SMARTLEAD_API_KEY", "ZEROBOUNCE_API_KEY", "GOOGLE_MAPS_API_KEY", "LLAMA_API_KEY"),
+    *("V0_API_KEY", "WEBSHARE_PROXY_USERNAME", "WEBSHARE_PROXY_PASSWORD", "OPENWEATHERMAP_API_KEY"),
+)
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -54,8 +62,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     backend_cors_allow_origins: tuple[str, ...] = ()
     openai_api_key: str | None = None
     openai_base_url: str | None = None
+    provider_keys: tuple[tuple[str, str], ...] = ()
     block_modules: tuple[str, ...] = ()
     max_request_bytes: int = 8 * 1024 * 1024
+    files_url: str | None = None
+    upload_limit_mb: int = 256
+    upload_types: tuple[str, ...] = ()
+    clamav_host: str | None = None
+    clamav_port: int = 3310
+    clamav_timeout_seconds: float = 60.0
     run_deadline_seconds: int = 86_400
     max_node_executions: int = 100_000
     lease_seconds: float = 10.0
@@ -86,6 +101,9 @@ class Settings(Struct, frozen=True, kw_only=True):
                     except ValueError as error:
                         raise ConfigError(f"{name}={_shown(name, text)} is not usable: {error}") from error
                     break
+        values["provider_keys"] = tuple(
+            (name, text) for name in PROVIDER_KEYS if (text := environ.get(name, "").strip())
+        )
         try:
             values["home"] = values.get("home", DEFAULT_HOME).expanduser().absolute()
         except RuntimeError as error:
@@ -210,6 +228,12 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("openai_base_url", ("OPENAI_BASE_URL",), _url("http", "https")),
     ("block_modules", ("AGENTPLAT_BLOCK_MODULES",), _list),
     ("max_request_bytes", ("AGENTPLAT_MAX_REQUEST_BYTES",), _number(int, 1024)),
+    ("files_url", ("AGENTPLAT_FILES_URL",), _url("file", "s3", "gs", "az")),
+    ("upload_limit_mb", ("UPLOAD_FILE_SIZE_LIMIT_MB",), _number(int, 1, 1024)),
+    ("upload_types", ("AGENTPLAT_UPLOAD_TYPES",), _list),
+    ("clamav_host", ("CLAMAV_SERVICE_HOST",), str),
+    ("clamav_port", ("CLAMAV_SERVICE_PORT",), _number(int, 1, 65_535)),
+    ("clamav_timeout_seconds", ("CLAMAV_SERVICE_TIMEOUT",), _number(float, 0.1, 3600)),
     ("run_deadline_seconds", ("AGENTPLAT_RUN_DEADLINE",), _number(int, 1, MAX_DEADLINE_SECONDS)),
     ("max_node_executions", ("AGENTPLAT_MAX_NODE_EXECUTIONS",), _number(int, 1)),
     ("lease_seconds", ("AGENTPLAT_LEASE",), _number(float, 0.5, 3600)),

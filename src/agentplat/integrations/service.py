@@ -1,41 +1,185 @@
-"""Credentials: which there are, and handing them to a block."""
+"""Credentials: keeping users' own, offering the installation's, and handing both to blocks.
 
-from collections.abc import Mapping
+A user's are sealed one by one, each for its row, so two changes at once don't undo one another and a copied row doesn't
+open. What does not open is an error. Signing in at providers (OAuth) is not there yet: such credentials are kept as
+data, and are not refreshed.
+"""
 
+import re
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from agentplat.infra.crypto import keyring
+from agentplat.infra.ids import new_id
 from agentplat.infra.settings import get_settings
-from agentplat.integrations.errors import CredentialsUnavailable
-from agentplat.sdk import ApiKeyCredentials, Credentials, CredentialsMeta, Secret
+from agentplat.integrations import providers, queries, rules
+from agentplat.integrations.errors import (
+    CredentialsExist,
+    CredentialsTooLarge,
+    CredentialsUnavailable,
+    ProviderUnknown,
+    TooManyCredentials,
+)
+from agentplat.integrations.models import (
+    NAME,
+    ConfirmationNeeded,
+    CredentialsBody,
+    CredentialsDeleted,
+    CredentialsSummary,
+    Entry,
+    ProgramCredentialsBody,
+    ProviderInfo,
+)
+from agentplat.sdk import Credentials
 
-__all__ = ["SYSTEM_IDS", "CredentialsUnavailable", "acquire", "lookup", "system_credentials"]
+__all__ = [
+    "SYSTEM_IDS",
+    "CredentialsUnavailable",
+    "acquire",
+    "all_providers",
+    "create",
+    "delete",
+    "find",
+    "get",
+    "kind",
+    "known_provider",
+    "list_",
+    "provider_names",
+    "seal_anew",
+    "system_providers",
+]
 
-# Fixed by the AutoGPT Platform contract: agents and prices refer to an installation's own keys by these ids.
-SYSTEM_IDS: Mapping[str, str] = {"openai": "53c25cb8-e3ee-465c-a4d1-e75a4c899c2a"}
-# Servers that only speak OpenAI's language rarely want a key, but its client insists on one.
-_NO_KEY = "unused"
+# Of one user.
+MOST = 1000
+MAX_BYTES = 128 * 1024
+BATCH = 500
+
+# What the blocks that come with the platform work with, where nothing else is said.
+SYSTEM_IDS: Mapping[str, str] = {"openai": providers.SYSTEM["openai"].id}
+
+_NAME = re.compile(NAME)
+_encode = msgspec.json.Encoder().encode
+_decode: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 
 
-def system_credentials() -> Mapping[str, ApiKeyCredentials]:
-    """The installation's own credentials by id. Every user may use them."""
-    settings = get_settings()
-    if not (settings.openai_api_key or settings.openai_base_url):
-        return {}
-    key = Secret(settings.openai_api_key or _NO_KEY)
-    openai_id = SYSTEM_IDS["openai"]
-    title = "Use Credits for OpenAI"
-    return {openai_id: ApiKeyCredentials(id=openai_id, provider="openai", api_key=key, title=title)}
+async def create(user_id: str, provider: str, body: CredentialsBody | ProgramCredentialsBody) -> Entry:
+    """Keep credentials. What is returned, here and elsewhere, has no secret in it."""
+    chosen = body.id if isinstance(body, CredentialsBody) else ""
+    entry = rules.entry(chosen or new_id(), provider, body)
+    if entry.id in providers.RESERVED:
+        raise CredentialsExist
+    plain = _encode(entry)
+    if len(plain) > MAX_BYTES:
+        raise CredentialsTooLarge(f"These credentials exceed the maximum allowed size of {MAX_BYTES} bytes")
+    sealed = keyring().seal(plain, _owner(user_id, entry.id))
+    if not await queries.insert(user_id, rules.summary(entry), sealed, MOST):
+        raise CredentialsExist if await queries.find(user_id, [entry.id]) else TooManyCredentials
+    return rules.masked(entry)
 
 
-async def lookup(user_id: str, credentials_id: str) -> CredentialsMeta | None:
-    """What kind of credentials these are, without their secret."""
-    found = system_credentials().get(credentials_id)
-    if found is None:
-        return None
-    return CredentialsMeta(id=found.id, provider=found.provider, type="api_key", title=found.title)
+async def list_(user_id: str, provider: str | None = None) -> list[CredentialsSummary]:
+    """The user's own, oldest first, and then the installation's."""
+    system = (rules.summary(entry) for entry in _system().values())
+    own = await queries.list_of_user(user_id, provider)
+    return own + [shown for shown in system if provider in (None, shown.provider)]
+
+
+async def get(user_id: str, provider: str, credentials_id: str) -> Entry:
+    """One of the user's own. The installation's are nobody's to look at."""
+    sealed = await queries.sealed(user_id, credentials_id, provider) if _could_exist(credentials_id) else None
+    if sealed is None:
+        raise CredentialsUnavailable(f"There are no credentials #{credentials_id} of {provider}")
+    return rules.masked(_open(user_id, credentials_id, sealed))
+
+
+async def delete(
+    user_id: str, provider: str, credentials_id: str, force: bool
+) -> CredentialsDeleted | ConfirmationNeeded:
+    """Nothing needs to be confirmed yet, since nothing but runs works with credentials: `force` changes nothing."""
+    kind = await queries.delete(user_id, provider, credentials_id) if _could_exist(credentials_id) else None
+    if kind is None:
+        raise CredentialsUnavailable(f"There are no credentials #{credentials_id} of {provider}")
+    # Only a login is anything that its provider could take back, and nobody is asked to yet.
+    return CredentialsDeleted(revoked=False if kind == "oauth2" else None)
+
+
+# --- for graphs and runs
+
+
+async def find(user_id: str, ids: Collection[str]) -> dict[str, CredentialsSummary]:
+    """What kind of credentials these are, for those that the user may use. At most one statement."""
+    system = _system()
+    found = {one: rules.summary(system[one]) for one in ids if one in system}
+    if own := [one for one in ids if one not in system and _could_exist(one)]:
+        found |= {shown.id: shown for shown in await queries.find(user_id, own)}
+    return found
 
 
 async def acquire(user_id: str, credentials_id: str) -> Credentials:
     """The credentials themselves. Any number of nodes may use them at once."""
-    found = system_credentials().get(credentials_id)
-    if found is None:
+    if entry := _system().get(credentials_id):
+        return rules.for_block(entry)
+    sealed = await queries.sealed(user_id, credentials_id) if _could_exist(credentials_id) else None
+    if sealed is None:
         raise CredentialsUnavailable(f"Credentials #{credentials_id} for user #{user_id} not found")
-    return found
+    return rules.for_block(_open(user_id, credentials_id, sealed))
+
+
+def kind(credentials: Credentials) -> str:
+    """`api_key`, `oauth2`, `user_password` or `host_scoped`."""
+    return str(type(credentials).__struct_config__.tag)
+
+
+# --- providers
+
+
+def provider_names() -> list[str]:
+    return list(providers.all_())
+
+
+def system_providers() -> list[str]:
+    """Providers that an installation may have credentials for, whether or not this one does."""
+    return sorted(providers.SYSTEM)
+
+
+def all_providers() -> list[ProviderInfo]:
+    return list(providers.all_().values())
+
+
+def known_provider(name: str) -> str:
+    if name not in providers.all_():
+        raise ProviderUnknown(f"There is no provider {name}")
+    return name
+
+
+# --- for the operator
+
+
+async def seal_anew() -> int:
+    """Seal what an older key sealed with the current one. The number of those."""
+    ring, count, after = keyring(), 0, ("", "")
+    while batch := await queries.sealed_otherwise(ring.current, after, BATCH):
+        changes = []
+        for one in batch:
+            owner = _owner(one.user_id, one.id)
+            changes.append((one.user_id, one.id, one.sealed, ring.seal(ring.open(one.sealed, owner), owner)))
+        await queries.replace_sealed(changes)
+        count, after = count + len(changes), (batch[-1].user_id, batch[-1].id)
+    return count
+
+
+def _system() -> Mapping[str, Entry]:
+    return providers.system_credentials(get_settings())
+
+
+def _could_exist(credentials_id: str) -> bool:
+    return _NAME.fullmatch(credentials_id) is not None
+
+
+def _open(user_id: str, credentials_id: str, sealed: bytes) -> Entry:
+    return _decode.decode(keyring().open(sealed, _owner(user_id, credentials_id)))
+
+
+def _owner(user_id: str, credentials_id: str) -> str:
+    return f"credentials {user_id} {credentials_id}"

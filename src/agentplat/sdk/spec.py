@@ -48,6 +48,10 @@ class CredentialsSpec(Struct, frozen=True, kw_only=True):
     discriminator_mapping: dict[str, str] | None = None
     discriminator_values: frozenset[str] = frozenset()
 
+    def takes(self, provider: str, kind: str) -> bool:
+        """Whether credentials of this provider and type are for this field at all."""
+        return provider in self.providers and kind in self.types
+
 
 class CostEntry(Struct, frozen=True, kw_only=True):
     """One price, charged when `cost_filter` is a recursive subset of the node's input. Credits: 1 = 1 US cent."""

@@ -8,6 +8,7 @@ from agentplat.blocks.api import router as blocks
 from agentplat.credits.api import router as credits
 from agentplat.external.api import router as external
 from agentplat.graphs.api import router as graphs
+from agentplat.integrations.api import router as integrations
 from agentplat.onboarding.api import router as onboarding
 from agentplat.realtime.api import router as realtime
 from agentplat.runs.api import router as runs
@@ -18,6 +19,7 @@ ROUTES: list[ControllerRouterHandler] = [
     openapi,
     *accounts,
     blocks,
+    integrations,
     credits,
     graphs,
     runs,

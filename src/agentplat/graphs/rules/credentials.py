@@ -144,7 +144,7 @@ class Use(Struct, frozen=True, kw_only=True):
     field: str
     value: Any
     optional: bool
-    required: bool
+    spec: CredentialsSpec
 
     @property
     def credentials_id(self) -> str | None:
@@ -161,7 +161,7 @@ def uses(nodes: Iterable[Node], specs: Specs, masks: Mapping[str, JsonObject]) -
             optional = is_optional(node)
             value = mask.get(name) if name in mask or optional else node.input_default.get(name)
             found.append(
-                Use(node_id=node.id, field=name, value=value, optional=optional, required=field.required),
+                Use(node_id=node.id, field=name, value=value, optional=optional, spec=field),
             )
     return found
 
@@ -173,9 +173,7 @@ def mentions(nodes: Iterable[Node], specs: Specs) -> list[Use]:
         spec = specs.get(node.block_id)
         for name, field in spec.credentials.items() if spec else ():
             if value := node.input_default.get(name):
-                found.append(
-                    Use(node_id=node.id, field=name, value=value, optional=is_optional(node), required=field.required)
-                )
+                found.append(Use(node_id=node.id, field=name, value=value, optional=is_optional(node), spec=field))
     return found
 
 
@@ -195,7 +193,7 @@ def judge(used: Iterable[Use], known: Mapping[str, Known | None]) -> tuple[dict[
         if not use.value or (isinstance(use.value, dict) and not use.value.get("id")):
             if use.optional:
                 skipped[use.node_id] = None
-            elif use.required:
+            elif use.spec.required:
                 errors.setdefault(use.node_id, {})[use.field] = "These credentials are required"
         elif problem := _problem(use, known):
             errors.setdefault(use.node_id, {})[use.field] = problem
@@ -213,6 +211,7 @@ def _problem(use: Use, known: Mapping[str, Known | None]) -> str | None:
         return f"Unknown credentials #{credentials_id}"
     if found.failure is not None:
         return f"Credentials not available: {found.failure}"
-    if (found.provider, found.type) != (value["provider"], value["type"]):
+    kind = (found.provider, found.type)
+    if kind != (value["provider"], value["type"]) or not use.spec.takes(*kind):
         return "Invalid credentials: type/provider mismatch"
     return None

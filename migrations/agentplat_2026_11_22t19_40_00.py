@@ -1,0 +1,42 @@
+"""Credentials of users, a row each, sealed."""
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+from piccolo.table import Table
+
+ID = "2026-11-22T19:40:00:000000"
+VERSION = "1.38.0"
+DESCRIPTION = "credentials"
+
+STATEMENTS = [
+    # Clients may choose ids, so an id says something only together with its user.
+    """
+    CREATE TABLE credentials (
+        user_id text COLLATE "C" NOT NULL REFERENCES users ON DELETE CASCADE,
+        id text COLLATE "C" NOT NULL,
+        provider text COLLATE "C" NOT NULL,
+        type text COLLATE "C" NOT NULL,
+        title text,
+        scopes text[],
+        username text,
+        host text,
+        sealed bytea NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (user_id, id)
+    )
+    """,
+]
+
+
+async def forwards() -> MigrationManager:
+    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
+
+    async def create() -> None:
+        for statement in STATEMENTS:
+            await Table.raw(statement)
+
+    async def drop() -> None:
+        await Table.raw("DROP TABLE IF EXISTS credentials")
+
+    manager.add_raw(create)
+    manager.add_raw_backwards(drop)
+    return manager
