@@ -12,6 +12,25 @@ from agentplat.cli.supervisor import Platform
 from tests.support.processes import ROOT, environment
 
 TOUR = (ROOT / "docs" / "api.md").read_text()
+# What each of its sessions is for, in order.
+SESSIONS = (
+    "set up",
+    "outputs",
+    "waited",
+    "once",
+    "other",
+    "both",
+    "reviewed",
+    "stopped",
+    "limits",
+    "errors",
+    "kept",
+    "signed",
+    "program",
+    "credentials",
+    "uploaded",
+    "paying",
+)
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
@@ -34,19 +53,19 @@ def test_the_sessions_in_order(platform: Platform) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    _, outputs, waited, once, other, both, reviewed, stopped, limits, errors, kept, signed, program, paying = (
-        part.strip() for part in done.stdout.split("--\n")
-    )
-    assert f"prints `{outputs}`" in TOUR
-    assert f"prints `{waited}`" in TOUR
-    assert once.splitlines() == ["1", "idempotency-replayed: true"]
-    assert other == "idempotency_key_reused"
-    assert both == "COMPLETED"
-    assert f"prints `{reviewed.splitlines()[-1]}`" in TOUR
-    assert stopped == "TERMINATED"
-    assert limits.splitlines() == ["QUEUED", "3600"]
-    assert "'loc': ['header', 'Idempotency-Key']" in errors
-    assert signed.splitlines() == ["bearer", "3600"]
-    assert program.splitlines() == ["200", "Missing required permission: IDENTITY"]
-    assert paying.splitlines() == ["500", "500", "payments_not_configured"]
-    assert kept == "expired idempotency keys\t0\twould be dropped"
+    said = dict(zip(SESSIONS, (part.strip() for part in done.stdout.split("--\n")), strict=True))
+    assert f"prints `{said['outputs']}`" in TOUR
+    assert f"prints `{said['waited']}`" in TOUR
+    assert said["once"].splitlines() == ["1", "idempotency-replayed: true"]
+    assert said["other"] == "idempotency_key_reused"
+    assert said["both"] == "COMPLETED"
+    assert f"prints `{said['reviewed'].splitlines()[-1]}`" in TOUR
+    assert said["stopped"] == "TERMINATED"
+    assert said["limits"].splitlines() == ["QUEUED", "3600"]
+    assert "'loc': ['header', 'Idempotency-Key']" in said["errors"]
+    assert said["signed"].splitlines() == ["bearer", "3600"]
+    assert said["program"].splitlines() == ["200", "Missing required permission: IDENTITY"]
+    assert said["paying"].splitlines() == ["500", "500", "payments_not_configured"]
+    assert said["credentials"] == "**********"
+    assert said["uploaded"] == "a,b"
+    assert said["kept"] == "expired idempotency keys\t0\twould be dropped"

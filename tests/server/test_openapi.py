@@ -29,6 +29,7 @@ OPERATIONS = [
     ("PUT", "/api/api-keys/{}/permissions"),
     ("GET", "/api/blocks"),
     ("POST", "/api/blocks/{}/execute"),
+    ("POST", "/api/files/upload"),
     ("GET", "/api/integrations/credentials"),
     ("GET", "/api/integrations/{}/credentials"),
     ("POST", "/api/integrations/{}/credentials"),

@@ -16,12 +16,15 @@ import msgspec
 
 from agentplat.embedded import EmbeddedServices
 from agentplat.infra.migrate import migrate
-from agentplat.infra.settings import Settings
+from agentplat.infra.settings import PROVIDER_KEYS, Settings
 
 TEMPLATE = "agentplat_test_template"
 # Whatever the shell has set must not change what is tested.
-FOREIGN_PREFIXES = ("AGENTPLAT_", "JWT_", "OPENAI_", "ENABLE_", "LOG_", "PICCOLO_", "PG")
-FOREIGN = ("DATABASE_URL", "REDIS_URL", "SUPABASE_JWT_SECRET", "FRONTEND_BASE_URL", "BACKEND_CORS_ALLOW_ORIGINS")
+FOREIGN_PREFIXES = ("AGENTPLAT_", "JWT_", "OPENAI_", "ENABLE_", "LOG_", "PICCOLO_", "PG", "CLAMAV_", "UPLOAD_")
+FOREIGN = (
+    *("DATABASE_URL", "REDIS_URL", "SUPABASE_JWT_SECRET", "FRONTEND_BASE_URL", "BACKEND_CORS_ALLOW_ORIGINS"),
+    *PROVIDER_KEYS,
+)
 OWN_SERVERS = ("AGENTPLAT_TEST_DATABASE_URL", "AGENTPLAT_TEST_REDIS_URL")
 # Where blocks stand that only tests need, as the setting has it.
 BLOCK_MODULES = "tests.support.blocks,tests.support.callers,tests.support.vault"

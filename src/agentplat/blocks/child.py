@@ -79,7 +79,9 @@ async def _execute(request: Request, given: BinaryIO, no_memory: str) -> Done:
     block = blocks.get(request.block_id)
     assert block is not None  # who asks has the same registry
     spec = block.spec
-    context = blocks.context(request.user_id, request.run_id, **request.fields, credentials=request.credentials)
+    context = blocks.context(
+        request.user_id, request.run_id, alone=True, **request.fields, credentials=request.credentials
+    )
     plain = blocks.exact if request.exact else None
     error, last = None, False
     try:

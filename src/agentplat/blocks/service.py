@@ -27,7 +27,7 @@ from agentplat.blocks.runner import (
 from agentplat.files import service as files
 from agentplat.infra.ids import new_id
 from agentplat.infra.settings import get_settings
-from agentplat.sdk import Block, BlockSpec, Context, Services
+from agentplat.sdk import Block, BlockError, BlockSpec, Context, Services
 from agentplat.sdk.categories import DESCRIPTIONS
 
 __all__ = [
@@ -99,9 +99,11 @@ def _services() -> Services:
     )
 
 
-def context(user_id: str, run_id: str, **fields: Any) -> Context:
-    """A context with what this process offers to blocks: HTTP client, provider addresses, the files of the run."""
-    return Context(user_id=user_id, run_id=run_id, shared=_services(), run_files=files.of_run(run_id), **fields)
+def context(user_id: str, run_id: str, *, alone: bool = False, **fields: Any) -> Context:
+    """A context with what this process offers to blocks: HTTP client, provider addresses, the files of the run.
+    `alone`: the process has no database, and only those uploads that were brought for it."""
+    run_files = files.of_run(run_id, None if alone else user_id)
+    return Context(user_id=user_id, run_id=run_id, shared=_services(), run_files=run_files, **fields)
 
 
 @cache
@@ -149,6 +151,10 @@ async def execute(user_id: str, block_id: str, data: dict[str, Any]) -> dict[str
 async def _isolated(
     spec: BlockSpec, user_id: str, run_id: str, data: dict[str, Any]
 ) -> AsyncGenerator[tuple[str, Any], None]:
+    try:
+        await files.bring(user_id, run_id, data)
+    except BlockError as error:
+        raise BlockFailure(failure_text(spec.name, spec.id, str(error)), expected=True) from error
     request = Request(block_id=spec.id, data=data, user_id=user_id, run_id=run_id, exact=True)
     async with aclosing(_pool().execute(spec, request, spec.timeout or get_settings().node_timeout_seconds)) as answers:
         async for answer in answers:

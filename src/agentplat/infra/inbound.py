@@ -1,7 +1,7 @@
 """What a handler that takes long has to know about the connection that it answers on."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -39,3 +39,15 @@ async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, 
 async def _disconnect(request: Request[Any, Any, Any]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def body_of(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
+    """A body as it comes in, for a handler that has limits of its own for it."""
+    more = True
+    while more:
+        event: Any = await request.receive()
+        if event["type"] == "http.disconnect":
+            raise ClientLeft
+        if event["body"]:
+            yield event["body"]
+        more = event.get("more_body", False)

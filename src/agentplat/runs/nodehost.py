@@ -19,7 +19,8 @@ from agentplat.integrations import service as integrations
 from agentplat.runs import control, nodejobs, queries
 from agentplat.runs.letters import Addressed, NodeReported
 from agentplat.runs.nodejobs import NodeJob
-from agentplat.runs.nodes import NodeOrder, acquire_credentials
+from agentplat.runs.nodes import NodeOrder, acquire_credentials, bring_files
+from agentplat.sdk import BlockError
 
 # How soon a job is found whose ticket got lost, and one is given up that nobody wants any more. One statement each.
 BEAT_SECONDS = 0.3
@@ -113,6 +114,7 @@ class NodeHost:
                 await answers.put(blocks.Done(f"there is no block {order.block_id} here"))
                 return
             spec = block.spec
+            await bring_files(job.user_id, job.run_id, order.data)
             request = blocks.Request(
                 block_id=spec.id,
                 data=order.data,
@@ -124,7 +126,7 @@ class NodeHost:
             async with aclosing(self._pool.execute(spec, request, order.seconds)) as found:
                 async for answer in found:
                     await answers.put(answer)
-        except integrations.CredentialsUnavailable as failure:
+        except (integrations.CredentialsUnavailable, BlockError) as failure:
             await answers.put(blocks.Done(blocks.failure_text(spec.name, spec.id, str(failure))))
         except Exception as failure:
             # A defect of ours must end this node, not leave the run waiting for it for ever.

@@ -20,6 +20,7 @@ from agentplat.engine.activation import Activation
 from agentplat.engine.messages import Message, NodeEnded, NodeRetried, NodeSuspended, NodeYielded, ToolCalled
 from agentplat.engine.policy import ONCE
 from agentplat.engine.state import FINAL, Status
+from agentplat.files import service as files
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.integrations import service as integrations
@@ -276,6 +277,11 @@ async def acquire_credentials(user_id: str, spec: BlockSpec, data: dict[str, Any
                 raise integrations.CredentialsUnavailable(f"Credentials #{given.id} are not for '{name}'")
             found[name] = given
     return found
+
+
+async def bring_files(user_id: str, run_id: str, data: dict[str, Any]) -> None:
+    """Put the uploads that a node's input names where a process without a database finds them."""
+    await _insisting(partial(files.bring, user_id, run_id, data))
 
 
 def runs_elsewhere(act: Activation) -> bool:

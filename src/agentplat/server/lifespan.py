@@ -9,6 +9,7 @@ from litestar import Litestar
 from agentplat.accounts import service as accounts
 from agentplat.blocks import service as blocks
 from agentplat.credits import gateway as payment_gateway
+from agentplat.files import service as files
 from agentplat.infra.db import close_database, db, open_database
 from agentplat.infra.errors import Unavailable
 from agentplat.infra.redis import close_redis, open_redis
@@ -21,6 +22,7 @@ HEALTH_SECONDS = 2.0
 
 @asynccontextmanager
 async def services(app: Litestar) -> AsyncIterator[None]:
+    files.check_storage()
     async with socket_services(app), runs.hearing_ends():
         try:
             yield

@@ -7,6 +7,7 @@ from agentplat.analytics.api import router as analytics
 from agentplat.blocks.api import router as blocks
 from agentplat.credits.api import router as credits
 from agentplat.external.api import router as external
+from agentplat.files.api import router as files
 from agentplat.graphs.api import router as graphs
 from agentplat.integrations.api import router as integrations
 from agentplat.onboarding.api import router as onboarding
@@ -19,6 +20,7 @@ ROUTES: list[ControllerRouterHandler] = [
     openapi,
     *accounts,
     blocks,
+    files,
     integrations,
     credits,
     graphs,

@@ -10,12 +10,14 @@ from saq import Worker
 
 from agentplat.blocks import service as blocks
 from agentplat.credits.jobs import looking_after_payments
+from agentplat.files import service as files
 from agentplat.infra.db import close_database, open_database
 from agentplat.infra.queue import queue
 from agentplat.infra.readiness import announce_ready
 from agentplat.infra.redis import close_redis, open_redis
 from agentplat.infra.settings import Settings
 from agentplat.infra.telemetry import get_logger
+from agentplat.infra.upkeep import every
 from agentplat.runs import jobs
 from agentplat.runs.driver import Driver
 from agentplat.runs.nodehost import NodeHost
@@ -28,6 +30,9 @@ DEQUEUE_SECONDS = 0.5
 # Long enough for every waiting dequeue to come back by itself; what else the queue's worker does may be cut off.
 GRACE_SECONDS = 1
 
+# How soon an uploaded file that has expired is removed. One statement on a small index.
+FILES_SECONDS = 60.0
+
 _log = get_logger(__name__)
 
 
@@ -38,6 +43,7 @@ class _Consumer(Worker[Any]):
 
 async def run_worker(settings: Settings, queues: Collection[str] = QUEUES) -> None:
     """Work on these queues until SIGINT or SIGTERM; then let go of what is under way and return."""
+    files.check_storage()
     async with AsyncExitStack() as stack:
         await open_database(settings)
         stack.push_async_callback(close_database)
@@ -50,6 +56,8 @@ async def run_worker(settings: Settings, queues: Collection[str] = QUEUES) -> No
             driver = await stack.enter_async_context(Driver(settings))
             await stack.enter_async_context(jobs.answering(driver))
             await stack.enter_async_context(looking_after_payments())
+            tidying = asyncio.create_task(every(FILES_SECONDS, files.remove_expired), name="expired-files")
+            stack.callback(tidying.cancel)
             consumers.append(_consumer("runs", [(jobs.RESUME, jobs.resume)], CONCURRENCY, driver=driver))
         if "nodes" in queues:
             host = await stack.enter_async_context(NodeHost(settings))

@@ -1,0 +1,320 @@
+"""Uploads over HTTP: what is taken in, what is refused and leaves nothing behind, and links."""
+
+import asyncio
+import hashlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agentplat.cli.supervisor import free_port
+from agentplat.files import service
+from agentplat.infra.db import Database
+from tests.support.api import NOBODYS_ID, Api
+from tests.support.clamd import EICAR, clamd
+from tests.support.processes import eventually
+from tests.support.switches import environment_of
+
+MB = 1024 * 1024
+UPLOAD = "/api/files/upload"
+
+
+@pytest.fixture(autouse=True)
+def storage(tmp_path: Path) -> Iterator[Path]:
+    with environment_of(AGENTPLAT_FILES_URL=f"file://{tmp_path}/files"):
+        yield tmp_path / "files"
+
+
+def kept(storage: Path) -> list[bytes]:
+    """The content of everything in the storage, finished or not."""
+    return [path.read_bytes() for path in storage.rglob("*") if path.is_file()]
+
+
+async def upload(
+    client: httpx.AsyncClient, content: bytes, name: str = "a.txt", kind: str = "text/plain", **query: Any
+) -> httpx.Response:
+    return await client.post(UPLOAD, files={"file": (name, content, kind)}, params=query)
+
+
+async def stored(
+    client: httpx.AsyncClient, content: bytes = b"hello", name: str = "a.txt", **query: Any
+) -> dict[str, Any]:
+    response = await upload(client, content, name, **query)
+    assert response.status_code == 200, response.text
+    file: dict[str, Any] = response.json()
+    return file
+
+
+async def test_a_file_is_taken_in(api: Api, db: Database, storage: Path) -> None:
+    file = await stored(api("ann"), b"hello", expiration_hours=2, provider="s3")
+    file_id = file.pop("file_id")
+    assert file == {
+        "file_uri": f"agentplat://files/{file_id}/a.txt",
+        "file_name": "a.txt",
+        "size": 5,
+        "content_type": "text/plain",
+        "expires_in_hours": 2,
+    }
+    assert kept(storage) == [b"hello"]
+    row = await db.fetchrow("SELECT *, expires_at - created_at AS lasts FROM files")
+    assert (row["user_id"], row["size"], row["sha256"]) == ("ann", 5, hashlib.sha256(b"hello").digest())
+    assert row["lasts"].total_seconds() == 2 * 3600
+    assert (await stored(api("ann"), b""))["size"] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("../../etc/passwd", ".._.._etc_passwd"),
+        ("..", None),
+        ("a\x1b[31m\u202egpj.exe", "a_[31m_gpj.exe"),
+        ("x" * 300 + ".csv", "x" * 196 + ".csv"),
+        ("Zürich & co.txt", "Zürich & co.txt"),
+    ],
+)
+async def test_names_are_harmless(api: Api, given: str, name: str | None) -> None:
+    file = await stored(api("ann"), name=given)
+    assert file["file_name"] == name or (name is None and file["file_name"].startswith("file_"))
+    link = (await api("ann").get(f"/api/files/{file['file_id']}/link")).json()["url"]
+    assert (await api().get(link)).headers["content-disposition"].startswith("attachment; filename*=UTF-8''")
+
+
+def raw(body: bytes, kind: str = "multipart/form-data; boundary=B") -> dict[str, Any]:
+    return {"content": body, "headers": {"Content-Type": kind}}
+
+
+PART = b'--B\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n'
+
+
+async def test_what_a_part_does_not_say_has_defaults(api: Api) -> None:
+    other = b'--B\r\nContent-Disposition: form-data; name="note"\r\n\r\nignored\r\n'
+    response = await api("ann").post(UPLOAD, **raw(other + PART + other + b"--B--\r\n"))
+    file = response.json()
+    assert (file["file_name"], file["content_type"], file["size"]) == ("uploaded_file", "application/octet-stream", 1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "place"),
+    [
+        (raw(b"--B--\r\n"), ["body", "file"]),
+        (raw(PART + PART + b"--B--\r\n"), ["body", "file"]),
+        (raw(PART), ["body"]),
+        (raw(PART[:-3]), ["body"]),
+        (raw(b""), ["body"]),
+        (raw(b"nonsense" * 9000), ["body"]),
+        (raw(PART.replace(b"file", b"\xff\xfe")), ["body"]),
+        (raw(b"{}", "application/json"), ["body"]),
+        (raw(PART, "multipart/form-data"), ["body"]),
+        ({"files": {"file": b"x"}, "params": {"expiration_hours": 49}}, ["query", "expiration_hours"]),
+        ({"files": {"file": b"x"}, "params": {"expiration_hours": 0}}, ["query", "expiration_hours"]),
+    ],
+)
+async def test_other_forms_are_refused(
+    api: Api, db: Database, storage: Path, request_: dict[str, Any], place: list[str]
+) -> None:
+    response = await api("ann").post(UPLOAD, **request_)
+    assert (response.status_code, response.json()["detail"][0]["loc"]) == (422, place), response.text
+    assert kept(storage) == []
+    assert await db.fetchval("SELECT count(*) FROM files") == 0
+
+
+async def test_nobody_uploads_without_a_token(api: Api, storage: Path) -> None:
+    assert (await upload(api(), b"x")).status_code == 401
+    assert kept(storage) == []
+
+
+@pytest.mark.parametrize("size", [MB + 1, 8 * MB])
+async def test_what_is_too_large_leaves_nothing(api: Api, db: Database, storage: Path, size: int) -> None:
+    with environment_of(AGENTPLAT_FILES_URL=f"file://{storage}", UPLOAD_FILE_SIZE_LIMIT_MB="1"):
+        assert (await upload(api("ann"), b"x" * MB)).status_code == 200
+        response = await upload(api("ann"), b"x" * size)
+        assert response.status_code == 413
+        assert response.json()["detail"] == "File size exceeds the maximum allowed size of 1MB"
+    assert [len(content) for content in kept(storage)] == [MB]
+    assert await db.fetchval("SELECT count(*) FROM files") == 1
+
+
+async def test_only_allowed_types(api: Api, storage: Path) -> None:
+    with environment_of(AGENTPLAT_FILES_URL=f"file://{storage}", AGENTPLAT_UPLOAD_TYPES="text/csv,image/*"):
+        for kind, status in (("text/csv", 200), ("IMAGE/png", 200), ("text/html", 415), ("nonsense", 415)):
+            assert (await upload(api("ann"), b"x", kind=kind)).status_code == status, kind
+    assert len(kept(storage)) == 2
+
+
+# --- links
+
+
+async def test_links_lead_to_the_file_and_nowhere_else(api: Api) -> None:
+    ann = api("ann")
+    file = await stored(ann, b"0123456789", "größe.html", expiration_hours=1)
+    path = f"/api/files/{file['file_id']}/link"
+    for client, place in ((api("bob"), path), (ann, f"/api/files/{NOBODYS_ID}/link"), (ann, "/api/files/%00/link")):
+        response = await client.get(place)
+        assert (response.status_code, response.json()["code"]) == (404, "file_not_found")
+    assert (await api().get(path)).status_code == 401
+    url = (await ann.get(path, params={"expires_in": 60})).json()["url"]
+    response = await api().get(url)
+    assert (response.status_code, response.content) == (200, b"0123456789")
+    assert response.headers["content-disposition"] == "attachment; filename*=UTF-8''gr%C3%B6%C3%9Fe.html"
+    assert response.headers["content-type"].startswith("text/plain")
+    assert response.headers["x-content-type-options"] == "nosniff"
+    other = await stored(ann, b"other")
+    base, _, query = url.partition("?")
+    expires = int(httpx.QueryParams(query)["expires"])
+    for changed in (
+        url.replace(file["file_id"], other["file_id"]),
+        url.replace(str(expires), str(expires + 1)),
+        url[:-6] + ("A" if url[-6] != "A" else "B") + url[-5:],
+        f"{base}?expires={expires}&signature=%C3%A9",
+        f"{base}?expires={expires}&signature=",
+    ):
+        refused = await api().get(changed)
+        assert (refused.status_code, refused.json()["code"]) == (403, "link_invalid"), changed
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "content", "said"),
+    [
+        ("bytes=2-4", 206, b"234", "bytes 2-4/10"),
+        ("bytes=7-", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-2", 206, b"89", "bytes 8-9/10"),
+        ("bytes=0-99", 206, b"0123456789", "bytes 0-9/10"),
+        ("bytes=10-", 416, None, "bytes */10"),
+        ("bytes=1-2,4-5", 200, b"0123456789", None),
+        ("bytes=5-4", 200, b"0123456789", None),
+        ("lines=1-2", 200, b"0123456789", None),
+    ],
+)
+async def test_a_range_of_a_file(api: Api, asked: str, status: int, content: bytes | None, said: str | None) -> None:
+    file = await stored(api("ann"), b"0123456789")
+    url = (await api("ann").get(f"/api/files/{file['file_id']}/link")).json()["url"]
+    response = await api().get(url, headers={"Range": asked})
+    assert (response.status_code, response.headers.get("content-range")) == (status, said)
+    if content is not None:
+        assert response.content == content
+        assert response.headers["content-length"] == str(len(content))
+
+
+async def test_links_end(api: Api, db: Database) -> None:
+    ann = api("ann")
+    file = await stored(ann)
+    short = (await ann.get(f"/api/files/{file['file_id']}/link", params={"expires_in": 1})).json()
+    until = int(httpx.QueryParams(short["url"].partition("?")[2])["expires"])
+    eventually(lambda: time.time() > until)
+    assert (await api().get(short["url"])).status_code == 403
+    long = (await ann.get(f"/api/files/{file['file_id']}/link")).json()["url"]
+    await db.execute("UPDATE files SET expires_at = now()")
+    assert (await api().get(long)).status_code == 404
+    assert (await ann.get(f"/api/files/{file['file_id']}/link")).status_code == 404
+
+
+async def test_what_has_expired_is_removed(api: Api, db: Database, storage: Path) -> None:
+    ann = api("ann")
+    gone, stays = await stored(ann, b"gone"), await stored(ann, b"stays")
+    # An upload whose process was killed has a row and half a file, and one whose file is not there any more.
+    await db.execute(
+        "INSERT INTO files (id, name, content_type, expires_at)"
+        " VALUES ('half', 'x', 'x/y', now()), ('none', 'x', 'x/y', now())"
+    )
+    (storage / "uploads" / "half#1").write_bytes(b"ha")
+    await db.execute("UPDATE files SET expires_at = now() WHERE id = $1", gone["file_id"])
+    await service.remove_expired()
+    assert kept(storage) == [b"stays"]
+    assert [row["id"] for row in await db.fetch("SELECT id FROM files")] == [stays["file_id"]]
+
+
+# --- viruses
+
+
+@pytest.fixture
+def scanned(storage: Path) -> Any:
+    def settings(port: int, timeout: str = "5") -> Any:
+        return environment_of(
+            AGENTPLAT_FILES_URL=f"file://{storage}",
+            CLAMAV_SERVICE_HOST="127.0.0.1",
+            CLAMAV_SERVICE_PORT=str(port),
+            CLAMAV_SERVICE_TIMEOUT=timeout,
+        )
+
+    return settings
+
+
+async def test_every_byte_is_scanned_before_anybody_sees_it(api: Api, storage: Path, scanned: Any) -> None:
+    content = bytes(range(256)) * 4096
+    async with clamd() as one:
+        with scanned(one.port):
+            assert (await upload(api("ann"), content)).status_code == 200
+            infected = await upload(api("ann"), b"x" * 70_000 + EICAR)
+        assert one.seen == [content, b"x" * 70_000 + EICAR]
+    assert (infected.status_code, infected.json()["code"]) == (400, "file_infected")
+    assert "Eicar-Test-Signature" in infected.json()["message"]
+    assert kept(storage) == [content]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "timeout"),
+    [
+        ({"reply": b"stream: Can't allocate memory ERROR\0"}, "5"),
+        ({"reply": b"nonsense\0"}, "5"),
+        ({"reply": b""}, "5"),
+        ({"reply": b"x" * 10_000}, "5"),
+        ({"limit": 100_000}, "5"),
+        ({"silent": True}, "0.2"),
+    ],
+    ids=["error", "nonsense", "hangs up", "endless", "too large for it", "silent"],
+)
+async def test_what_can_not_be_scanned_is_not_taken(
+    api: Api, db: Database, storage: Path, scanned: Any, behaviour: dict[str, Any], timeout: str
+) -> None:
+    async with clamd(**behaviour) as one:
+        with scanned(one.port, timeout):
+            response = await upload(api("ann"), b"x" * 3 * MB)
+    assert (response.status_code, response.json()["code"]) == (503, "scan_failed")
+    assert kept(storage) == []
+    assert await db.fetchval("SELECT count(*) FROM files") == 0
+
+
+async def test_without_the_scanner_nothing_is_taken(api: Api, storage: Path, scanned: Any) -> None:
+    with scanned(free_port()):
+        response = await upload(api("ann"), b"x")
+    assert (response.status_code, response.json()["code"]) == (503, "scan_failed")
+    assert kept(storage) == []
+
+
+@pytest.mark.skipif(not shutil.which("clamd"), reason="clamd is not installed")
+async def test_with_the_real_scanner(api: Api, storage: Path, scanned: Any, tmp_path: Path) -> None:
+    signatures, port = tmp_path / "signatures", free_port()
+    signatures.mkdir()
+    # Its own database is hundreds of megabytes. One signature will do: hash, size and name.
+    (signatures / "test.hdb").write_text(f"{hashlib.md5(EICAR).hexdigest()}:{len(EICAR)}:Eicar-Test\n")
+    config = tmp_path / "clamd.conf"
+    config.write_text(
+        f"Foreground yes\nTCPAddr 127.0.0.1\nTCPSocket {port}\nDatabaseDirectory {signatures}\nStreamMaxLength 2M\n"
+    )
+    process = await asyncio.create_subprocess_exec("clamd", "-c", config, stdout=subprocess.DEVNULL)
+    try:
+        with scanned(port):
+            await asyncio.to_thread(eventually, lambda: _listens(port))
+            assert (await upload(api("ann"), b"harmless" * 1000)).status_code == 200
+            infected = await upload(api("ann"), EICAR)
+            assert (infected.status_code, infected.json()["code"]) == (400, "file_infected"), infected.text
+            beyond = await upload(api("ann"), b"x" * 6 * MB)
+            assert (beyond.status_code, beyond.json()["code"]) == (503, "scan_failed")
+    finally:
+        process.kill()
+        await process.wait()
+    assert len(kept(storage)) == 1
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
