@@ -68,8 +68,17 @@ async def test_only_administrators_act_as_others(api: Api) -> None:
     assert (await api("ann").get("/api/graphs", headers={"X-Act-As-User-Id": " "})).status_code == 200
 
 
-# Stripe's events prove themselves by their signature.
-PUBLIC = ("/health", "/api/credits/stripe_webhook")
+# Stripe's events and links to files prove themselves by their signature; providers are the contract's public list.
+PUBLIC = {
+    "/health",
+    "/api/credits/stripe_webhook",
+    "/api/files/{file_id}/content",
+    "/api/integrations/providers",
+    "/api/integrations/providers/constants",
+    "/api/integrations/providers/enum-example",
+    "/api/integrations/providers/names",
+    "/api/integrations/providers/system",
+}
 
 
 async def test_every_route_needs_a_token_except_the_public_ones(api: Api) -> None:
