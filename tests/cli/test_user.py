@@ -10,6 +10,8 @@ from agentplat.accounts import one_time, sign_in
 from agentplat.accounts import service as accounts
 from agentplat.accounts.models import OneTimeKind
 from agentplat.infra.db import Database
+from agentplat.integrations import service as integrations
+from agentplat.integrations.models import CredentialsBody
 from tests.support.processes import environment
 
 pytestmark = pytest.mark.usefixtures("redis")
@@ -58,10 +60,11 @@ async def test_links_that_wait_are_shown(db: Database) -> None:
 async def test_stored_secrets_move_to_a_new_key(db: Database) -> None:
     made = run("user", "create", "ann@example.com", said="correct horse battery\n")
     await one_time.issue(made.stdout.strip(), OneTimeKind.RECOVERY, "ann@example.com")
+    await integrations.create(made.stdout.strip(), "github", CredentialsBody(api_key="s3cret"))
     (link,) = await accounts.links()
     added = run("secrets", "new-key")
     assert (added.returncode, added.stdout) == (0, "A new key was put in front of the others.\n")
-    assert run("secrets", "rotate").stdout.startswith("1 secrets were sealed anew.\n")
+    assert run("secrets", "rotate").stdout.startswith("2 secrets were sealed anew.\n")
     assert run("secrets", "rotate").stdout.startswith("0 secrets were sealed anew.")
     assert link.link in run("user", "links").stdout
     printed = run("secrets", "new-key", env={"AGENTPLAT_SECRET_KEYS": "k" * 40})
