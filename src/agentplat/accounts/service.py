@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 from jwt.algorithms import get_default_algorithms
 
-from agentplat.accounts import api_keys, one_time, sign_in, signing
+from agentplat.accounts import api_keys, one_time, rules, sign_in, signing
 from agentplat.accounts import users as own
 from agentplat.accounts.errors import (
     ImpersonationRefused,
@@ -174,6 +174,19 @@ def forget_users() -> None:
 
 user_of_key = api_keys.user_of
 timezone = own.timezone
+
+# For what happens at somebody's time of day
+
+
+async def usual_timezone(user: User) -> str:
+    """The user's own zone, UTC as long as they have not told one."""
+    zone = (await own.timezone(user)).timezone
+    return zone if is_timezone(zone) else "UTC"
+
+
+def is_timezone(name: str) -> bool:
+    return name in rules.timezones()
+
 
 # For the operator
 

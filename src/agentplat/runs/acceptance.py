@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
@@ -78,13 +79,13 @@ async def draft(
     )
 
 
-async def announce(row: RunRow) -> None:
-    """Wake a worker and the dashboards. The committed row is the truth: what fails here is made up for by the sweep."""
-    metrics.ACCEPTED.inc()
-    accepted = RunRecord(user_id=row.user_id, graph_id=row.graph_id, run_id=row.id, seq=0, body=b"[]")
+async def announce(*rows: RunRow) -> None:
+    """Wake workers and the dashboards. Committed rows are the truth: what fails here is made up for by the sweep."""
+    metrics.ACCEPTED.inc(len(rows))
+    accepted = [RunRecord(user_id=row.user_id, graph_id=row.graph_id, run_id=row.id, seq=0, body=b"[]") for row in rows]
     try:
         async with asyncio.timeout(ANNOUNCE_SECONDS):
-            await events.publish([accepted], control.add_ring)
+            await events.publish(accepted, partial(control.add_ring, rings=len(rows)))
     except Exception as error:
         # The run is accepted whatever Redis does, so the answer must not say otherwise.
-        _log.warning("run_not_announced", run_id=row.id, reason=str(error))
+        _log.warning("run_not_announced", run_ids=[row.id for row in rows], reason=str(error))

@@ -41,8 +41,11 @@ __all__ = [
     "Position",
     "Retired",
     "accept",
+    "announce",
     "begun",
+    "check",
     "delete",
+    "enlist",
     "find",
     "gauges",
     "get",
@@ -114,6 +117,12 @@ async def _prepared(user_id: str, graph_id: str, version: int, body: ExecuteBody
         raise DeadlineInvalid.above(allowed, body.deadline_seconds)
     if await credits.balance(user_id) <= 0:
         raise InsufficientBalance
+    return await _draft(user_id, graph_id, version, body, preset_id)
+
+
+async def _draft(
+    user_id: str, graph_id: str, version: int | None, body: ExecuteBody, preset_id: str | None = None
+) -> RunRow:
     graph, settings = await graphs.runnable(user_id, graph_id, version)
     request = RunRequest(
         inputs=body.inputs,
@@ -121,7 +130,7 @@ async def _prepared(user_id: str, graph_id: str, version: int, body: ExecuteBody
         human_in_the_loop_safe_mode=settings.human_in_the_loop_safe_mode,
         sensitive_action_safe_mode=settings.sensitive_action_safe_mode,
     )
-    created = now()
+    created, allowed = now(), get_settings().run_deadline_seconds
     usual = allowed if settings.run_deadline_seconds is UNSET else min(settings.run_deadline_seconds, allowed)
     deadline = created + timedelta(seconds=body.deadline_seconds or usual)
     return await acceptance.draft(new_id(), user_id, graph, request, created, deadline, preset_id)
@@ -197,6 +206,25 @@ async def delete(user_id: str, run_id: str) -> None:
     """Hide a run from every answer. One that is going on goes on."""
     if not is_id(run_id) or not await queries.mark_deleted(user_id, run_id):
         raise RunNotFound(run_id)
+
+
+# For who starts runs on behalf of users
+
+
+announce = acceptance.announce
+
+
+async def check(user_id: str, graph_id: str, version: int | None, body: ExecuteBody) -> int:
+    """The version that such a run would use. Raises what would be wrong with it, whatever the balance."""
+    return (await _draft(user_id, graph_id, version, body)).graph_version
+
+
+async def enlist(user_id: str, graph_id: str, version: int, body: ExecuteBody) -> RunRow:
+    """Accept a run within the caller's unit of work, so that it is stored with what else that stores, or not at all.
+    To be announced when that is committed."""
+    row = await _prepared(user_id, graph_id, version, body, None)
+    await _store(row)
+    return row
 
 
 # For event streams, which fold runs themselves
