@@ -19,6 +19,7 @@ COMMANDS = {
     "server": "Serve the API and the WebSocket.",
     "websocket": "Serve the WebSocket alone.",
     "worker": "Execute runs from the queue.",
+    "scheduler": "Start runs at their scheduled times.",
     "migrate": "Bring the database schema up to date.",
     "retention": "Drop the journals of runs that are long over.",
     "token": "Print a token for development.",

@@ -26,6 +26,8 @@ from agentplat.infra.settings import Settings
 
 READY_SECONDS = 60.0
 WATCH_SECONDS = 0.1
+# The commands that say when they are ready.
+SAYING = ("worker", "scheduler")
 STATE = "platform.json"
 
 
@@ -41,6 +43,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
 class Platform:
     """`with Platform(settings) as platform:` everything runs, `platform.url` answers.
 
+    `scheduler` adds a scheduler, for a platform that is there to stay: others would fire what they find and be gone.
     `fake_llm` adds the deterministic model and points the worker to it. `quiet` sends the children's output to
     log files in the home. `progress` is told what is being done. `env` adds to the children's environment.
     Unless `announce` is false, `running` finds it.
@@ -52,6 +55,7 @@ class Platform:
         *,
         fake_llm: bool = False,
         workers: int = 1,
+        scheduler: bool = False,
         quiet: bool = False,
         progress: Callable[[str], None] = lambda _: None,
         env: Mapping[str, str] | None = None,
@@ -60,6 +64,7 @@ class Platform:
         self.settings = settings
         self.fake_llm = fake_llm
         self.workers = workers
+        self.scheduler = scheduler
         self.quiet = quiet
         self.announce = announce
         self.progress = progress
@@ -115,6 +120,8 @@ class Platform:
             port = self.settings.worker_metrics_port
             metrics = () if port is None else ("--metrics-port", str(port + number))
             self._spawn("worker" if self.workers == 1 else f"worker-{number + 1}", "worker", *metrics)
+        if self.scheduler:
+            self._spawn("scheduler", "scheduler")
         self._wait_ready()
         if self.announce:
             self._write_state()
@@ -161,11 +168,9 @@ class Platform:
         child.start()
 
     def _wait_ready(self) -> None:
-        """The server shows it by answering; a worker has to say it."""
+        """The server shows it by answering; the others have to say it."""
         give_up = time.monotonic() + READY_SECONDS
-        while not (
-            all(child.ready for child in self.children if child.arguments[0] == "worker") and _answers(self.url)
-        ):
+        while not (all(child.ready for child in self.children if child.arguments[0] in SAYING) and _answers(self.url)):
             for child in self.children:
                 if child.status is not None:
                     raise Unavailable(f"The {child.name} did not start: {child.last_words()}")

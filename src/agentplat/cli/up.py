@@ -26,7 +26,8 @@ def command(host: str | None, port: int | None, workers: int, fake_llm: bool) ->
         err.print(f"[dim]{message} ...[/]")
 
     try:
-        with interruptible(), Platform(settings, fake_llm=fake_llm, workers=workers, progress=progress) as platform:
+        up = Platform(settings, fake_llm=fake_llm, workers=workers, scheduler=True, progress=progress)
+        with interruptible(), up as platform:
             out.print(f"[bold green]agentplat is running[/] at {platform.url}")
             out.print(f"  API        {platform.url}/api      (OpenAPI: {platform.url}/openapi.json)")
             out.print(f"  WebSocket  {platform.ws_url}?token=TOKEN")

@@ -23,6 +23,7 @@ DEFAULT_HOME = Path("~/.agentplat")
 # Ten years: dates can't be had for just any number of seconds.
 MAX_DEADLINE_SECONDS = 315_360_000
 SHORTEST_SECRET = 32
+MISSED_RUNS = ("skip", "one", "all")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("auto", "json", "console")
 # The installation's own keys for providers, by the names that the contract's own configuration has.
@@ -81,11 +82,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     node_processes: int = 2
     node_memory_mb: int = 512
     node_timeout_seconds: float = 300.0
+    max_schedules_per_user: int = 500
+    schedule_min_interval_seconds: int = 60
+    schedule_missed_runs: str = "one"
+    schedule_missed_window_seconds: int = 86_400
     db_pool_size: int = 10
     retention_days: int = 30
     server_processes: int = 1
     enable_metrics: bool = False
     worker_metrics_port: int | None = None
+    scheduler_metrics_port: int | None = None
     log_level: str = "INFO"
     log_format: str = "auto"
 
@@ -244,11 +250,16 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("node_processes", ("AGENTPLAT_NODE_PROCESSES",), _number(int, 1, 256)),
     ("node_memory_mb", ("AGENTPLAT_NODE_MEMORY",), _number(int, 16, 1_000_000)),
     ("node_timeout_seconds", ("AGENTPLAT_NODE_TIMEOUT",), _number(float, 0.1, 86_400)),
+    ("max_schedules_per_user", ("AGENTPLAT_MAX_SCHEDULES_PER_USER",), _number(int, 0, 100_000)),
+    ("schedule_min_interval_seconds", ("AGENTPLAT_SCHEDULE_MIN_INTERVAL",), _number(int, 60, 31_536_000)),
+    ("schedule_missed_runs", ("AGENTPLAT_SCHEDULE_MISSED_RUNS",), _one_of(*MISSED_RUNS)),
+    ("schedule_missed_window_seconds", ("AGENTPLAT_SCHEDULE_MISSED_WINDOW",), _number(int, 0, 604_800)),
     ("db_pool_size", ("AGENTPLAT_DB_POOL",), _number(int, 2)),
     ("retention_days", ("AGENTPLAT_RETENTION_DAYS",), _number(int, 1, 36_500)),
     ("server_processes", ("AGENTPLAT_SERVER_PROCESSES",), _number(int, 1)),
     ("enable_metrics", ("ENABLE_METRICS",), _boolean),
     ("worker_metrics_port", ("AGENTPLAT_WORKER_METRICS_PORT",), _number(int, 1, 65_535)),
+    ("scheduler_metrics_port", ("AGENTPLAT_SCHEDULER_METRICS_PORT",), _number(int, 1, 65_535)),
     ("log_level", ("LOG_LEVEL",), _one_of(*LOG_LEVELS)),
     ("log_format", ("LOG_FORMAT",), _one_of(*LOG_FORMATS)),
 )

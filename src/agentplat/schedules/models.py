@@ -13,7 +13,7 @@ MAX_NAME_LENGTH = 500
 
 
 class MissedRuns(StrEnum):
-    """What becomes of firings that were missed while no scheduler ran: none of them, the last one, or all of a while."""
+    """Which firings are made up for that were missed while no scheduler ran: none, the last, or all of a while."""
 
     SKIP = "skip"
     ONE = "one"

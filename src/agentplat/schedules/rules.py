@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -39,8 +40,8 @@ _FIELDS: tuple[tuple[str, list[str]], ...] = (
     ("minute", []),
     ("hour", []),
     ("day of month", []),
-    ("month", ["", *"JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()]),
-    ("day of week", "SUN MON TUE WED THU FRI SAT".split()),
+    ("month", ["", "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]),
+    ("day of week", ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]),
 )
 # The library takes more than the standard has: a sixth field for seconds, L, W and #.
 _VALUE = "(?:[0-9]{1,2}|[A-Za-z]{3})"
@@ -92,7 +93,7 @@ class Cron:
     def shortest_interval(self, moment: datetime) -> timedelta | None:
         """Between two firings in a row, among those that come next."""
         times = [time for time, _ in zip(self.after(moment), range(LOOKED_AT), strict=False)]
-        return min((b - a for a, b in zip(times, times[1:], strict=False)), default=None)
+        return min((b - a for a, b in pairwise(times)), default=None)
 
     def _until(self, since: datetime, moment: datetime) -> Iterator[datetime]:
         for following in self.after(since):

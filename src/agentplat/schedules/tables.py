@@ -3,7 +3,7 @@ from piccolo.table import Table
 
 
 class Schedules(Table, tablename="schedules"):
-    """`next_run_at` is when it is due, and nothing while it is paused. `request` is the JSON of inputs and credentials."""
+    """`next_run_at` is when it is due, null while it is paused. `request` is the JSON of inputs and credentials."""
 
     id = Text(primary_key=True, default=None)
     user_id = Text()

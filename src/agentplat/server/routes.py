@@ -13,6 +13,7 @@ from agentplat.integrations.api import router as integrations
 from agentplat.onboarding.api import router as onboarding
 from agentplat.realtime.api import router as realtime
 from agentplat.runs.api import router as runs
+from agentplat.schedules.api import router as schedules
 from agentplat.server.api import alive, health, openapi
 
 ROUTES: list[ControllerRouterHandler] = [
@@ -25,6 +26,7 @@ ROUTES: list[ControllerRouterHandler] = [
     credits,
     graphs,
     runs,
+    schedules,
     realtime,
     onboarding,
     analytics,
