@@ -87,6 +87,7 @@ def test_one_signal_stops_everything(up: Up, number: signal.Signals) -> None:
     assert json.loads((up.home / "platform.json").read_text())["pid"] == up.process.pid
     processes = up.descendants()
     assert {"postgres", "valkey-server"} <= {process.name() for process in processes}
+    assert {"server", "worker", "scheduler"} <= {word for process in processes for word in process.cmdline()}
     up.process.send_signal(number)
     assert up.process.wait(30) == 0
     assert gone(processes)

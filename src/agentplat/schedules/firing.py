@@ -10,7 +10,6 @@ schedules are then fired one by one, and the one that breaks alone is recorded a
 """
 
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Struct, field
@@ -94,21 +93,23 @@ async def _fire_alone(schedule_id: str, now: datetime) -> None:
 
 async def _fire_one(row: ScheduleRow, batch: _Batch, broken: bool) -> None:
     assert row.next_run_at is not None  # or it would not be due
+    before = len(batch.firings)
     try:
         todo = _todo(row, row.next_run_at, batch.now)
         pause_reason = None if todo.next else NEVER
-    except (CronInvalid, ZoneInfoNotFoundError) as error:
+    except CronInvalid as error:
         # It was checked when it was stored, by another version of the platform or of the zones.
         todo = Due(fire=[], left_out=None, next=None)
         pause_reason = f"Its times can't be told any more: {error}"
         batch.firings.append(_firing(row, row.next_run_at, batch.now, code="schedule_invalid", error=pause_reason))
-    before = len(batch.firings)
-    if todo.left_out is not None:
+    if todo.left_out is not None and not _is_over(row, todo.left_out):
         missed = "It was missed while no scheduler ran, and perhaps others after it."
         batch.firings.append(
             _firing(row, todo.left_out, batch.now, Outcome.SKIPPED, code="missed", error=missed),
         )
     for scheduled_at in todo.fire:
+        if _is_over(row, scheduled_at):
+            continue
         if broken:
             batch.firings.append(_firing(row, scheduled_at, batch.now, code="internal", error=str(AppError())))
             continue
@@ -119,6 +120,11 @@ async def _fire_one(row: ScheduleRow, batch: _Batch, broken: bool) -> None:
     batch.advances.append(
         Advance(id=row.id, next_run_at=None if pause_reason else todo.next, pause_reason=pause_reason, last=last)
     )
+
+
+def _is_over(row: ScheduleRow, scheduled_at: datetime) -> bool:
+    """Whether it has fired for that time. Its next time may be set by a machine whose clock is behind."""
+    return row.last_scheduled_at is not None and scheduled_at <= row.last_scheduled_at
 
 
 def _todo(row: ScheduleRow, since: datetime, now: datetime) -> Due:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 from msgspec import Struct
@@ -130,8 +130,11 @@ class Cron:
 
 @lru_cache(maxsize=10_000)
 def cron_of(expression: str, zone: str) -> Cron:
-    """For what was checked before: raises CronInvalid, and KeyError for a zone that this machine does not know."""
-    return Cron(expression, ZoneInfo(zone))
+    """Raises CronInvalid, also for a zone that this machine does not know."""
+    try:
+        return Cron(expression, ZoneInfo(zone))
+    except ZoneInfoNotFoundError as error:
+        raise CronInvalid(f"The time zone {zone} is not known here") from error
 
 
 def _plain(expression: str) -> str:

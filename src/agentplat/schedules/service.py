@@ -62,8 +62,7 @@ async def get(user: User, schedule_id: str) -> Schedule:
 
 async def firings(user: User, schedule_id: str, before: datetime | None, limit: int) -> Firings:
     """What became of its firings, the newest first."""
-    row = await _row(user, schedule_id)
-    zone = ZoneInfo(row.timezone)
+    zone, _ = _times(await _row(user, schedule_id))
     found = await queries.firings(user.id, schedule_id, before, limit)
     return Firings(
         firings=[
@@ -97,8 +96,7 @@ async def _row(user: User, schedule_id: str) -> ScheduleRow:
 
 def _shown(row: ScheduleRow) -> Schedule:
     request = _requests.decode(row.request)
-    zone = ZoneInfo(row.timezone)
-    following = row.next_run_at or rules.cron_of(row.cron, row.timezone).next_after(now()) or now()
+    zone, following = _times(row)
     return Schedule(
         id=row.id,
         schedule_id=row.id,
@@ -121,6 +119,16 @@ def _shown(row: ScheduleRow) -> Schedule:
         last_run_id=row.last_run_id,
         last_outcome=row.last_outcome,
     )
+
+
+def _times(row: ScheduleRow) -> tuple[ZoneInfo, datetime]:
+    """Its zone, and when it fires next, or would if it were resumed. One whose times this machine can't tell (any more)
+    is paused when it is due; it is shown in UTC, with a time that is over."""
+    try:
+        cron = rules.cron_of(row.cron, row.timezone)
+    except CronInvalid:
+        return ZoneInfo("UTC"), row.next_run_at or row.updated_at
+    return cron.zone, row.next_run_at or cron.next_after(now()) or row.updated_at
 
 
 # --- changing
