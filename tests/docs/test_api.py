@@ -23,6 +23,7 @@ SESSIONS = (
     "reviewed",
     "stopped",
     "limits",
+    "scheduled",
     "errors",
     "kept",
     "signed",
@@ -62,6 +63,10 @@ def test_the_sessions_in_order(platform: Platform) -> None:
     assert f"prints `{said['reviewed'].splitlines()[-1]}`" in TOUR
     assert said["stopped"] == "TERMINATED"
     assert said["limits"].splitlines() == ["QUEUED", "3600"]
+    first, second, paused, resumed, history, wrong = said["scheduled"].splitlines()
+    assert (first, second, paused, resumed) == ("30 2 * * *", "0 9 * * mon-fri", "True", "False")
+    assert history == '{"firings":[],"next_before":null}'
+    assert "'loc': ['query', 'cron']" in wrong
     assert "'loc': ['header', 'Idempotency-Key']" in said["errors"]
     assert said["signed"].splitlines() == ["bearer", "3600"]
     assert said["program"].splitlines() == ["200", "Missing required permission: IDENTITY"]

@@ -289,6 +289,17 @@ async def test_previews(api: Api) -> None:
         assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["query", name])
 
 
+@pytest.mark.parametrize(
+    "before", ["2026-01-01T00:00:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "yesterday", "1e400"]
+)
+async def test_a_time_that_is_none_is_named(api: Api, before: str) -> None:
+    ann = api("ann")
+    path = f"/api/schedules/{(await made(ann, await created(ann)))['id']}/firings"
+    refused = await ann.get(path, params={"before": before})
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["query", "before"])
+    assert await ok(ann.get(path, params={"before": "2026-01-01T00:00:00Z"})) == {"firings": [], "next_before": None}
+
+
 async def test_lists_cost_one_statement_however_long_they_are(api: Api) -> None:
     ann = api("ann")
     graph = await created(ann)

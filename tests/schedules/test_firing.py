@@ -17,6 +17,7 @@ from agentplat.schedules import firing, queries, service
 from agentplat.schedules.models import CreateSchedule, MissedRuns, Outcome, Schedule
 from tests.support.drawing import INPUT, OUTPUT, STORE, draw
 from tests.support.locks import waiting
+from tests.support.processes import agentplat, environment
 from tests.support.statements import said
 from tests.support.switches import environment_of
 from tests.support.world import ANN, BOB, save
@@ -302,6 +303,22 @@ async def test_what_came_up_during_a_pause_was_not_missed(db: Database) -> None:
     assert (await service.resume(ANN, schedule.id)).next_run_time > now()
     await firing.fire_due(now())
     assert await history(schedule) == []
+
+
+async def test_history_is_kept_for_some_days(db: Database) -> None:
+    schedule = await scheduled(await save(ECHO), NINE)
+    await firing.fire_due(NINE)
+    await firing.fire_due(NINE + HOUR)
+    await db.execute("UPDATE schedule_firings SET fired_at = now() - interval '31 days' WHERE scheduled_at = $1", NINE)
+
+    def retention(*arguments: str) -> list[str]:
+        return agentplat("retention", *arguments, env=environment()).stdout.splitlines()
+
+    assert "history of schedules\t1\twould be dropped" in retention("--dry-run")
+    assert len(await history(schedule)) == 2
+    assert "history of schedules\t1\tdropped" in retention()
+    assert await history(schedule) == [(NINE + HOUR, Outcome.STARTED, None)]
+    assert (await service.get(ANN, schedule.id)).last_run_time == NINE + HOUR
 
 
 async def test_firings_are_counted(db: Database) -> None:

@@ -21,7 +21,7 @@ COMMANDS = {
     "worker": "Execute runs from the queue.",
     "scheduler": "Start runs at their scheduled times.",
     "migrate": "Bring the database schema up to date.",
-    "retention": "Drop the journals of runs that are long over.",
+    "retention": "Drop the journals of runs that are long over, and the like.",
     "token": "Print a token for development.",
     "user": "Make accounts, and administrators.",
     "secrets": "Replace the keys that stored secrets are sealed with.",

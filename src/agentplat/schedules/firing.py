@@ -163,5 +163,6 @@ def _firing(
         outcome=outcome,
         run_id=run_id,
         code=code,
-        error=error,
+        # It may quote an input, and Postgres can't hold this one character.
+        error=error and error.replace("\0", ""),
     )

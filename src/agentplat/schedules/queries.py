@@ -17,6 +17,8 @@ from agentplat.schedules.models import Firing, FiringRow, MissedRuns, Outcome, S
 
 # What a scheduler's machine that vanished in the middle of a batch had locked is free again after this.
 IDLE_SECONDS = 30
+# One DELETE of everything could take longer than a statement may.
+DELETED_AT_ONCE = 10_000
 
 _MEMBERS = (
     "id, user_id, graph_id, graph_version, name, cron, timezone, missed_runs, request, next_run_at, last_scheduled_at, "
@@ -195,3 +197,26 @@ async def record(firings: Sequence[FiringRow], advances: Sequence[Advance]) -> N
         [one.last and one.last.run_id for one in advances],
         [one.last and one.last.outcome for one in advances],
     )
+
+
+# --- for the operator
+
+
+async def count_firings(before: datetime) -> int:
+    return int(await db().fetchval("SELECT count(*) FROM schedule_firings WHERE fired_at < $1", before))
+
+
+async def delete_firings(before: datetime) -> int:
+    """How many there were. Nothing depends on them: a schedule itself knows for which time it fired last."""
+    deleted, count = 0, DELETED_AT_ONCE
+    while count == DELETED_AT_ONCE:
+        done = await db().execute(
+            f"""
+            DELETE FROM schedule_firings WHERE ctid = ANY(ARRAY(
+                SELECT ctid FROM schedule_firings WHERE fired_at < $1 LIMIT {DELETED_AT_ONCE} FOR UPDATE SKIP LOCKED))
+            """,
+            before,
+        )
+        count = int(done.removeprefix("DELETE "))
+        deleted += count
+    return deleted

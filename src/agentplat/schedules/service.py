@@ -1,6 +1,6 @@
 """Schedules as their owners know them: make, look at, change, pause, delete."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -62,6 +62,8 @@ async def get(user: User, schedule_id: str) -> Schedule:
 
 async def firings(user: User, schedule_id: str, before: datetime | None, limit: int) -> Firings:
     """What became of its firings, the newest first."""
+    if before is not None:
+        before = _checked(before)
     zone, _ = _times(await _row(user, schedule_id))
     found = await queries.firings(user.id, schedule_id, before, limit)
     return Firings(
@@ -119,6 +121,15 @@ def _shown(row: ScheduleRow) -> Schedule:
         last_run_id=row.last_run_id,
         last_outcome=row.last_outcome,
     )
+
+
+def _checked(before: datetime) -> datetime:
+    try:
+        if before.tzinfo is not None:
+            return before.astimezone(UTC)
+    except OverflowError:
+        pass
+    raise ScheduleInvalid.at("Expected a time with its offset from UTC, within the years 1 to 9999", "query", "before")
 
 
 def _times(row: ScheduleRow) -> tuple[ZoneInfo, datetime]:
@@ -235,6 +246,12 @@ async def run_now(user: User, schedule_id: str) -> RunMeta:
     request = _requests.decode(row.request)
     body = ExecuteBody(inputs=request.inputs, credentials_inputs=request.credentials)
     return await runs.start(user.id, row.graph_id, row.graph_version, body)
+
+
+async def retire(days: int, dry_run: bool) -> int:
+    """Forget firings of more than so many days ago. How many there are, or were."""
+    before = now() - timedelta(days=days)
+    return await (queries.count_firings(before) if dry_run else queries.delete_firings(before))
 
 
 def _given(value: T | UnsetType, otherwise: T) -> T:
