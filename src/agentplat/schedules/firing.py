@@ -61,6 +61,7 @@ async def fire_due(now: datetime) -> bool:
         _log.exception("batch_not_fired", schedules=len(batch.claimed))
         for schedule_id in batch.claimed:
             await _fire_alone(schedule_id, now)
+        return False  # what could not even be given up is still due: not again at once
     return len(batch.claimed) == BATCH
 
 

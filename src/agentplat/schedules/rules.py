@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -92,7 +92,7 @@ class Cron:
 
     def shortest_interval(self, moment: datetime) -> timedelta | None:
         """Between two firings in a row, among those that come next."""
-        times = [time for time, _ in zip(self.after(moment), range(LOOKED_AT), strict=False)]
+        times = list(islice(self.after(moment), LOOKED_AT))
         return min((b - a for a, b in pairwise(times)), default=None)
 
     def _until(self, since: datetime, moment: datetime) -> Iterator[datetime]:
@@ -196,4 +196,4 @@ def due(cron: Cron, since: datetime, now: datetime, policy: MissedRuns, window: 
 
 def preview(cron: Cron, now: datetime, count: int) -> list[datetime]:
     """The next firings as the zone's clock shows them."""
-    return [time.astimezone(cron.zone) for time, _ in zip(cron.after(now), range(count), strict=False)]
+    return [time.astimezone(cron.zone) for time in islice(cron.after(now), count)]
