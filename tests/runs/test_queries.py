@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from agentplat.engine.state import Status
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
-from agentplat.runs import commits, queries, turns
+from agentplat.runs import commits, listing, queries, turns
 from agentplat.runs.commits import Ending, Write
 from agentplat.runs.models import RunRow
 from tests.support.drawing import STORE, draw
@@ -176,10 +176,10 @@ async def test_foreign_runs_are_not_seen(run_id: str) -> None:
     row = await queries.find(run_id)
     assert row is not None
     assert await queries.get("bob", run_id) is None
-    assert await queries.list_of_user("bob", 10) == []
-    assert await queries.page_of_graph("bob", row.graph_id, 0, 10) == ([], 0)
+    assert await listing.of_user("bob", 10) == []
+    assert await listing.of_graph("bob", row.graph_id, 0, 10) == ([], 0)
     assert await queries.request_stop("bob", run_id, now(), row.graph_id) == []
-    assert not await queries.mark_deleted("bob", run_id)
+    assert not await listing.hide("bob", run_id)
 
 
 async def test_a_run_that_can_not_be_driven_fails_once(run_id: str) -> None:

@@ -13,9 +13,9 @@ from agentplat.engine.messages import RunBegan
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
-from agentplat.runs import ending, queries, service, subruns, turns
+from agentplat.runs import ending, listing, queries, service, subruns, turns
 from agentplat.runs.driver import Driver
-from agentplat.runs.models import RunMeta, RunRequest
+from agentplat.runs.models import RunMeta, RunRequest, RunRow
 from agentplat.runs.replay import machine_of
 from tests.support.conditions import until
 from tests.support.drawing import AGENT, INPUT, OUTPUT, SLOW, STEP, STORE, agent, draw
@@ -46,10 +46,14 @@ async def hosted(driver: Driver, run: RunMeta) -> None:
     await driver.accept(run.id)
 
 
+async def listed() -> list[RunRow]:
+    return await listing.of_user(ANN.id, 100) or []
+
+
 async def child_of(run: RunMeta, seconds: float = 10) -> RunMeta:
     async with asyncio.timeout(seconds):
         while True:
-            rows = await queries.list_of_user(ANN.id, 50)
+            rows = await listed()
             for row in rows:
                 if row.parent_id == run.id:
                     return (await service.list_(ANN.id))[rows.index(row)]
@@ -62,7 +66,7 @@ async def take_all(driver: Driver, run: RunMeta) -> dict[str, Any]:
 
     async def offer() -> None:
         while not stop.is_set():
-            for row in await queries.list_of_user(ANN.id, 100):
+            for row in await listed():
                 if row.status == "QUEUED":
                     await driver.accept(row.id)
             await asyncio.sleep(0.01)
@@ -210,7 +214,7 @@ async def test_agents_that_run_in_circles_end(driver: Driver, db: Database) -> N
     )
     seen = await take_all(driver, await start(graph))
     assert seen["status"] == "COMPLETED"
-    rows = await queries.list_of_user(ANN.id, 100)
+    rows = await listed()
     assert max(row.depth for row in rows) == subruns.MAX_DEPTH
     (deepest,) = [row for row in rows if row.depth == subruns.MAX_DEPTH]
     stored = await queries.find(deepest.id)
@@ -266,7 +270,7 @@ async def test_a_parent_whose_worker_dies_finds_its_sub_run_and_its_mail(
         await second.accept(run.id)
         seen = await final(run)
     assert outcomes(seen, parent)["N"] == [("COMPLETED", {"output": [1]}), ("COMPLETED", {"output": [2]})]
-    assert len([row for row in await queries.list_of_user(ANN.id, 50) if row.parent_id == run.id]) == 1
+    assert len([row for row in await listed() if row.parent_id == run.id]) == 1
 
 
 async def test_a_sub_run_that_can_not_be_driven_ends_its_parents_wait(driver: Driver, db: Database) -> None:

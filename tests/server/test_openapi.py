@@ -71,6 +71,12 @@ OPERATIONS = [
     ("POST", "/api/credits/stripe_webhook"),
     ("POST", "/api/credits/admin/add_credits"),
     ("GET", "/api/credits/admin/users_history"),
+    ("POST", "/api/graphs/{}/executions/{}/share"),
+    ("DELETE", "/api/graphs/{}/executions/{}/share"),
+    ("GET", "/api/public/shared/{}"),
+    ("GET", "/api/review/pending"),
+    ("GET", "/api/review/execution/{}"),
+    ("POST", "/api/review/action"),
 ]
 
 

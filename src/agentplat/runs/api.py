@@ -10,8 +10,18 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, Path
 
 from agentplat.accounts.models import User
 from agentplat.infra.inbound import while_connected
-from agentplat.runs import reviewing, service
-from agentplat.runs.models import ExecuteBody, Run, RunMeta, RunPage, RunWithNodes, StartedRun
+from agentplat.runs import reviewing, service, sharing
+from agentplat.runs.models import (
+    ExecuteBody,
+    Run,
+    RunMeta,
+    RunPage,
+    RunWithNodes,
+    SharedRun,
+    ShareRequest,
+    ShareResponse,
+    StartedRun,
+)
 from agentplat.runs.reviewing import Review, ReviewRequest, ReviewResponse
 from agentplat.runs.rules import wait_seconds
 
@@ -20,7 +30,12 @@ GraphId = FromPath[str]
 RunId = FromPath[str]
 PathVersion = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
 Page = Annotated[int, QueryParameter(ge=1, le=2**31 - 1)]
+ShareToken = Annotated[str, PathParameter(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
 PageSize = Annotated[int, QueryParameter(ge=1, le=100)]
+ListSize = Annotated[int, QueryParameter(ge=1, le=service.MAX_LISTED)]
+Before = Annotated[
+    str | None, QueryParameter(description="The id of a run: the list goes on with those that are older than it.")
+]
 AnyRequest = Request[Any, Any, Any]
 IdempotencyKey = Annotated[
     str | None,
@@ -84,9 +99,11 @@ async def execute_graph(
 
 
 @get("/executions")
-async def list_executions(user: CurrentUser) -> list[RunMeta]:
-    """Your newest runs."""
-    return await service.list_(user.id)
+async def list_executions(
+    user: CurrentUser, page_size: ListSize = service.MAX_LISTED, before: Before = None
+) -> list[RunMeta]:
+    """Your newest runs. For older ones ask again with the id of the last one as `before`."""
+    return await service.list_(user.id, page_size, before)
 
 
 @get("/graphs/{graph_id:str}/executions")
@@ -117,6 +134,26 @@ async def stop_execution(graph_id: GraphId, graph_exec_id: RunId, user: CurrentU
 async def delete_execution(graph_exec_id: RunId, user: CurrentUser) -> None:
     """Hide a run from all lists. One that is going on goes on."""
     await service.delete(user.id, graph_exec_id)
+
+
+@post("/graphs/{graph_id:str}/executions/{graph_exec_id:str}/share", status_code=200)
+async def share_execution(
+    graph_id: GraphId, graph_exec_id: RunId, user: CurrentUser, data: JSONBody[ShareRequest | None] = None
+) -> ShareResponse:
+    """Show a run's outputs to everybody who has the link. Each call makes a new one; the one before stops working."""
+    return await sharing.share(user.id, graph_id, graph_exec_id)
+
+
+@delete("/graphs/{graph_id:str}/executions/{graph_exec_id:str}/share", status_code=204)
+async def unshare_execution(graph_id: GraphId, graph_exec_id: RunId, user: CurrentUser) -> None:
+    """Stop showing a run, from now on."""
+    await sharing.unshare(user.id, graph_id, graph_exec_id)
+
+
+@get("/public/shared/{share_token:str}", opt={"public": True})
+async def get_shared_execution(share_token: ShareToken) -> SharedRun:
+    """What a run that is shared has come to. For everybody who has the token."""
+    return await sharing.shared(share_token)
 
 
 @get("/review/pending")
@@ -152,6 +189,9 @@ router = Router(
         get_execution,
         stop_execution,
         delete_execution,
+        share_execution,
+        unshare_execution,
+        get_shared_execution,
         list_reviews,
         list_reviews_of_execution,
         decide_reviews,

@@ -15,6 +15,12 @@ class RunNotFound(NotFound):
         super().__init__(f"Graph execution #{run_id} not found.")
 
 
+class ShareNotFound(NotFound):
+    """There is no shared run here (any more)."""
+
+    code = "share_not_found"
+
+
 class NotStartable(BadRequest):
     """The run can't begin with these inputs."""
 

@@ -173,6 +173,28 @@ class RunPage(Struct, frozen=True, kw_only=True):
     pagination: Pagination
 
 
+class ShareRequest(Struct, frozen=True, kw_only=True):
+    """Nothing can be chosen (yet)."""
+
+
+class ShareResponse(Struct, frozen=True, kw_only=True):
+    """The page of the web frontend that shows the run to everybody, and the secret in its address."""
+
+    share_url: str
+    share_token: str
+
+
+class SharedRun(Struct, frozen=True, kw_only=True):
+    """The contract's SharedExecutionResponse: all that is shown of a run to whoever has its token."""
+
+    id: str
+    graph_name: str
+    graph_description: str | None
+    status: Status
+    created_at: datetime
+    outputs: dict[str, list[Any]]
+
+
 class RunRow(Struct, frozen=True, kw_only=True):
     """A run as stored. JSON documents are bytes; `stats`, `outputs` and `node_executions` exist once it is final."""
 

@@ -21,8 +21,6 @@ COLUMNS = (
     "deadline, stop_requested_at, fence, root_id, parent_activation, depth, place, is_shared, share_token, stats, "
     "outputs, node_executions"
 )
-# Lists don't show outputs and nodes, and fetching them would read them from the row's overflow storage.
-_LIST_COLUMNS = COLUMNS.replace("outputs, node_executions", "NULL AS outputs, NULL AS node_executions")
 
 
 async def insert(row: RunRow, most_waiting: int | None = None, parent_fence: int | None = None) -> bool:
@@ -218,36 +216,6 @@ async def find_final(run_ids: Sequence[str]) -> list[str]:
     return [row["id"] for row in rows]
 
 
-async def list_of_user(user_id: str, limit: int) -> list[RunRow]:
-    rows = await db().fetch(
-        f"""
-        SELECT {_LIST_COLUMNS} FROM runs WHERE user_id = $1 AND NOT is_deleted
-        ORDER BY created_at DESC, id DESC LIMIT $2
-        """,
-        user_id,
-        limit,
-    )
-    return [RunRow(**row) for row in rows]
-
-
-async def page_of_graph(user_id: str, graph_id: str, offset: int, limit: int) -> tuple[list[RunRow], int]:
-    """One page of a graph's runs, newest first, and how many there are in all."""
-    rows = await db().fetch(
-        f"""
-        SELECT {_LIST_COLUMNS} FROM runs WHERE user_id = $1 AND graph_id = $2 AND NOT is_deleted
-        ORDER BY created_at DESC, id DESC OFFSET $3 LIMIT $4
-        """,
-        user_id,
-        graph_id,
-        offset,
-        limit,
-    )
-    total = await db().fetchval(
-        "SELECT count(*) FROM runs WHERE user_id = $1 AND graph_id = $2 AND NOT is_deleted", user_id, graph_id
-    )
-    return [RunRow(**row) for row in rows], total
-
-
 async def request_stop(user_id: str, run_id: str, now: datetime, graph_id: str | None = None) -> list[str]:
     """Put the wish to stop on record, for the run and all runs below it. Returns those that are not final yet."""
     rows = await db().fetch(
@@ -275,12 +243,29 @@ async def is_stop_requested(run_id: str) -> bool:
     return bool(await db().fetchval("SELECT stop_requested_at IS NOT NULL FROM runs WHERE id = $1", run_id))
 
 
-async def mark_deleted(user_id: str, run_id: str) -> bool:
+async def share(user_id: str, graph_id: str, run_id: str, token: str | None) -> bool:
+    """Make a run public under `token`, which replaces any other; without one it isn't public any more."""
     return bool(
         await db().fetchval(
-            "UPDATE runs SET is_deleted = true WHERE id = $1 AND user_id = $2 AND NOT is_deleted RETURNING true",
+            """
+            UPDATE runs SET is_shared = $4::text IS NOT NULL, share_token = $4,
+                shared_at = CASE WHEN $4::text IS NOT NULL THEN now() END
+            WHERE id = $1 AND user_id = $2 AND graph_id = $3 AND NOT is_deleted
+            RETURNING true
+            """,
             run_id,
             user_id,
+            graph_id,
+            token,
+        )
+    )
+
+
+async def find_shared(token: str) -> RunRow | None:
+    """For anybody: the token is the permission."""
+    return await _whole_row(
+        await db().fetchrow(
+            f"SELECT {COLUMNS}, result_handles FROM runs WHERE share_token = $1 AND is_shared AND NOT is_deleted", token
         )
     )
 

@@ -16,7 +16,7 @@ from agentplat.infra.paging import page_of
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.infra.uow import unit_of_work
-from agentplat.runs import acceptance, idempotency, queries, retention, stopping, turns, view, watching
+from agentplat.runs import acceptance, idempotency, listing, queries, retention, stopping, turns, view, watching
 from agentplat.runs.errors import DeadlineInvalid, InsufficientBalance, RunNotFound, TooManyWaiting
 from agentplat.runs.models import (
     Accepted,
@@ -177,14 +177,17 @@ async def _row(user_id: str, graph_id: str, run_id: str) -> RunRow:
     return row
 
 
-async def list_(user_id: str) -> list[RunMeta]:
-    """The user's newest runs."""
-    return [view.stored_meta(row) for row in await queries.list_of_user(user_id, MAX_LISTED)]
+async def list_(user_id: str, size: int = MAX_LISTED, before: str | None = None) -> list[RunMeta]:
+    """The user's newest runs, or those that are older than the run `before`."""
+    rows = await listing.of_user(user_id, size, before) if before is None or is_id(before) else None
+    if rows is None:
+        raise RunNotFound(before or "")
+    return [view.stored_meta(row) for row in rows]
 
 
 async def page(user_id: str, graph_id: str, number: int, size: int) -> RunPage:
     """One page of a graph's runs, newest first. Pages count from 1."""
-    rows, total = await queries.page_of_graph(user_id, graph_id, (number - 1) * size, size)
+    rows, total = await listing.of_graph(user_id, graph_id, (number - 1) * size, size)
     return RunPage(
         executions=[view.stored_meta(row) for row in rows],
         pagination=page_of(total, number, size),
@@ -204,7 +207,7 @@ async def stop(user_id: str, graph_id: str, run_id: str) -> RunMeta | None:
 
 async def delete(user_id: str, run_id: str) -> None:
     """Hide a run from every answer. One that is going on goes on."""
-    if not is_id(run_id) or not await queries.mark_deleted(user_id, run_id):
+    if not is_id(run_id) or not await listing.hide(user_id, run_id):
         raise RunNotFound(run_id)
 
 

@@ -1,6 +1,6 @@
 """The tables of runs, as Piccolo sees them. The migrations own the truth; a test compares the two."""
 
-from piccolo.columns import Boolean, Bytea, Date, Integer, Text, Timestamptz
+from piccolo.columns import BigInt, Boolean, Bytea, Date, Integer, Text, Timestamptz
 from piccolo.table import Table
 
 
@@ -33,6 +33,14 @@ class Run(Table, tablename="runs"):
     is_shared = Boolean(default=False)
     share_token = Text(null=True, default=None)
     shared_at = Timestamptz(null=True, default=None)
+
+
+class RunMark(Table, tablename="run_marks"):
+    id = Text(primary_key=True)
+    user_id = Text()
+    graph_id = Text()
+    rank = BigInt()
+    created_at = Timestamptz()
 
 
 class IdempotencyKey(Table, tablename="idempotency_keys"):
