@@ -174,7 +174,7 @@ async def test_a_run_that_is_ended_for_its_user_keeps_its_values(db: Database, r
     graph = await save(chain(tmp_path / "log", BIG))
     run = await start(graph)
     await left_by_dead_worker(run, BIG)
-    assert await ending.terminate(run.id)
+    assert await ending.terminate([run.id])
     seen = await look(run)
     assert seen["status"] == "TERMINATED"
     assert outcomes(seen, graph)["b"] == [("COMPLETED", {"output": [BIG]})]

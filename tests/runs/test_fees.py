@@ -164,7 +164,7 @@ async def test_a_run_that_is_ended_for_its_user_pays_as_well(db: Database) -> No
     body = encode([RunBegan(at), NodeEnded(1, at, [("output", 1)], None, at)])
     day = row.created_at.astimezone(UTC).date()
     await commits.commit([Write(run_id=row.id, run_day=day, seq=1, fence=1, body=body)], "dead")
-    assert await ending.terminate(run.id)
+    assert await ending.terminate([run.id])
     assert await account(db) == (10, 1)
 
 

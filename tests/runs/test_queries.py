@@ -128,7 +128,7 @@ async def test_leases_are_renewed_together_and_tell_of_stops(run_id: str) -> Non
     for one in (run_id, other):
         await claimed(one)
     await claimed(foreign, "w2")
-    assert await queries.request_stop("ann", other, now(), graph.id) == [other]
+    assert await queries.request_stop("ann", [other], now(), graph.id) == [other]
     assert await queries.renew([run_id, other, foreign], "w1", LEASE) == {run_id: False, other: True}
 
 
@@ -148,7 +148,7 @@ async def test_stranded_runs_are_found_and_others_left_alone(run_id: str) -> Non
     row = await claimed(done)
     await commits.commit([write(row, 1, ENDING)], "w1")
     assert await queries.find_stranded(10) == [dead]
-    assert await queries.request_stop("ann", run_id, now()) == [run_id]
+    assert await queries.request_stop("ann", [run_id], now()) == [run_id]
     assert set(await queries.find_stranded(10)) == {run_id, dead}
     assert len(await queries.find_stranded(1)) == 1
 
@@ -178,7 +178,7 @@ async def test_foreign_runs_are_not_seen(run_id: str) -> None:
     assert await queries.get("bob", run_id) is None
     assert await listing.of_user("bob", 10) == []
     assert await listing.of_graph("bob", row.graph_id, 0, 10) == ([], 0)
-    assert await queries.request_stop("bob", run_id, now(), row.graph_id) == []
+    assert await queries.request_stop("bob", [run_id], now(), row.graph_id) == []
     assert not await listing.hide("bob", run_id)
 
 

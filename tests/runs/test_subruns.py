@@ -173,8 +173,8 @@ async def test_the_end_of_a_stopped_sub_run_completes_nothing(db: Database, redi
     async with Driver(replace(settings, worker_concurrency=1)) as driver:
         await driver.accept(run.id)
         below = await child_of(run)
-        assert set(await queries.request_stop(ANN.id, run.id, now())) == {run.id, below.id}
-        assert await ending.terminate(below.id)
+        assert set(await queries.request_stop(ANN.id, [run.id], now())) == {run.id, below.id}
+        assert await ending.terminate([below.id])
         seen = await final(run)
     assert seen["status"] == "TERMINATED"
     assert outcomes(seen, parent)["ae"] == [("TERMINATED", {})]

@@ -22,6 +22,8 @@ HEAD = (
 )
 
 GraphRef = tuple[str, int]
+# Without a version: whichever is active.
+WantedRef = tuple[str, int | None]
 
 
 class _Body(Struct, frozen=True):
@@ -217,19 +219,25 @@ class Access(NamedTuple):
     settings: GraphSettings
 
 
-async def access(user_id: str, graph_id: str, version: int | None) -> Access | None:
-    """What a run of the user would use. None where there is no such graph of the user's."""
-    row = await db().fetchrow(
+async def access(user_id: str, wanted: Iterable[WantedRef]) -> dict[WantedRef, Access]:
+    """What runs of the user would use; graphs that aren't the user's are left out."""
+    refs = list(wanted)
+    rows = await db().fetch(
+        "SELECT w.id, w.version AS wanted, found.* FROM unnest($2::text[], $3::int[]) AS w (id, version) "
+        "CROSS JOIN LATERAL ("
         "SELECT g.version, l.settings, l.graph_id IS NOT NULL AND NOT l.is_archived AS in_library "
         "FROM graph_versions g "
-        "LEFT JOIN library_agents l ON l.user_id = $2 AND l.graph_id = $1 AND NOT l.is_deleted "
-        "WHERE g.id = $1 AND g.user_id = $2 AND ($3::int IS NULL OR g.version = $3) "
-        "ORDER BY g.is_active DESC, g.version DESC LIMIT 1",
-        graph_id,
+        "LEFT JOIN library_agents l ON l.user_id = $1 AND l.graph_id = w.id AND NOT l.is_deleted "
+        "WHERE g.id = w.id AND g.user_id = $1 AND (w.version IS NULL OR g.version = w.version) "
+        "ORDER BY g.is_active DESC, g.version DESC LIMIT 1) AS found",
         user_id,
-        version,
+        [graph_id for graph_id, _ in refs],
+        [version for _, version in refs],
     )
-    return Access(row["version"], row["in_library"], _settings(row["settings"])) if row else None
+    return {
+        (row["id"], row["wanted"]): Access(row["version"], row["in_library"], _settings(row["settings"]))
+        for row in rows
+    }
 
 
 async def settings(user_id: str, graph_id: str, *, for_update: bool = False) -> GraphSettings | None:

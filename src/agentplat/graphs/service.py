@@ -34,6 +34,7 @@ from agentplat.graphs.models import (
 )
 from agentplat.graphs.rules import checks, credentials, intake, nesting, views
 from agentplat.graphs.rules.intake import Draft
+from agentplat.infra.errors import AppError
 from agentplat.infra.ids import is_id, new_id
 from agentplat.infra.lru import LRU
 from agentplat.infra.uow import unit_of_work
@@ -46,6 +47,9 @@ MAX_VERSIONS_LISTED = 50
 MAX_WARNINGS = 100
 
 GraphRef = tuple[str, int]
+# Without a version: whichever is active.
+WantedRef = tuple[str, int | None]
+RunnableVersion = tuple[GraphVersion, GraphSettings]
 
 
 class _Runnable(Struct, frozen=True):
@@ -268,17 +272,45 @@ async def runnable(user_id: str, graph_id: str, version: int | None = None) -> t
 
     A graph that is unknown and one that is somebody else's get the same answer.
     """
-    found = await queries.access(user_id, graph_id, version) if _could_exist(graph_id, version) else None
-    if found is None:
-        raise GraphNotFound(graph_id, version)
-    if not found.in_library:
-        raise GraphNotInLibrary(f"Graph #{graph_id} is not in your library")
-    return await load(graph_id, found.version), found.settings
+    found = (await runnables(user_id, [(graph_id, version)]))[graph_id, version]
+    if isinstance(found, AppError):
+        raise found
+    return found
+
+
+async def runnables(user_id: str, wanted: Iterable[WantedRef]) -> dict[WantedRef, RunnableVersion | AppError]:
+    """The same of many at once, in two statements: each version, or why there is none."""
+    asked = set(wanted)
+    known = {ref for ref in asked if _could_exist(*ref)}
+    found = await queries.access(user_id, known) if known else {}
+    loaded = await _load_own(user_id, {(graph_id, one.version) for (graph_id, _), one in found.items()})
+    answers: dict[WantedRef, RunnableVersion | AppError] = {}
+    for ref in asked:
+        graph_id, version = ref
+        one = found.get(ref)
+        graph = None if one is None else loaded.get((graph_id, one.version))
+        if one is None or graph is None:
+            answers[ref] = GraphNotFound(graph_id, version)
+        elif not one.in_library:
+            answers[ref] = GraphNotInLibrary(f"Graph #{graph_id} is not in your library")
+        else:
+            answers[ref] = graph, one.settings
+    return answers
+
+
+async def _load_own(user_id: str, refs: Iterable[GraphRef]) -> dict[GraphRef, GraphVersion]:
+    cached = {ref: _versions.get(ref) for ref in refs}
+    loaded = {ref: graph for ref, graph in cached.items() if graph is not None}
+    if missing := cached.keys() - loaded.keys():
+        for graph in await queries.get_many(user_id, missing):
+            loaded[graph.id, graph.version] = graph
+            _versions.put((graph.id, graph.version), graph, graph.size)
+    return loaded
 
 
 async def runnable_within(user_id: str, graph_id: str, version: int) -> GraphVersion:
     """The version that a run of this user may start from within: its own, in the library or not."""
-    if not _could_exist(graph_id, version) or await queries.access(user_id, graph_id, version) is None:
+    if not _could_exist(graph_id, version) or not await queries.access(user_id, [(graph_id, version)]):
         raise GraphNotFound(graph_id)
     return await load(graph_id, version)
 

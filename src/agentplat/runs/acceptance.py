@@ -1,10 +1,11 @@
 """What makes a run acceptable, for runs that users start and for those that runs start."""
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from agentplat.engine.machine import RunMachine
@@ -13,11 +14,14 @@ from agentplat.engine.state import Status
 from agentplat.events import service as events
 from agentplat.events.models import RunRecord
 from agentplat.graphs import service as graphs
-from agentplat.graphs.models import GraphVersion
+from agentplat.graphs.models import GraphSettings, GraphVersion
+from agentplat.infra.clock import now
+from agentplat.infra.ids import new_id
+from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.runs import control, metrics, view
-from agentplat.runs.errors import NotStartable
-from agentplat.runs.models import NodeInputs, RunRequest, RunRow
+from agentplat.runs.errors import DeadlineInvalid, NotStartable
+from agentplat.runs.models import ExecuteBody, NodeInputs, RunRequest, RunRow
 
 # A Redis that hangs must not hold up the answer to a client whose run is stored.
 ANNOUNCE_SECONDS = 1.0
@@ -79,8 +83,27 @@ async def draft(
     )
 
 
+async def draft_of(
+    user_id: str, graph: GraphVersion, settings: GraphSettings, body: ExecuteBody, preset_id: str | None
+) -> RunRow:
+    """The row of a run that a user asks for. What can't begin is refused here, before anything is stored."""
+    allowed = get_settings().run_deadline_seconds
+    if body.deadline_seconds is not None and body.deadline_seconds > allowed:
+        raise DeadlineInvalid.above(allowed, body.deadline_seconds)
+    request = RunRequest(
+        inputs=body.inputs,
+        credential_inputs=body.credentials_inputs,
+        human_in_the_loop_safe_mode=settings.human_in_the_loop_safe_mode,
+        sensitive_action_safe_mode=settings.sensitive_action_safe_mode,
+    )
+    created = now()
+    usual = allowed if settings.run_deadline_seconds is UNSET else min(settings.run_deadline_seconds, allowed)
+    deadline = created + timedelta(seconds=body.deadline_seconds or usual)
+    return await draft(new_id(), user_id, graph, request, created, deadline, preset_id)
+
+
 async def announce(*rows: RunRow) -> None:
-    """Wake workers and the dashboards. Committed rows are the truth: what fails here is made up for by the sweep."""
+    """Wake workers and the dashboards. What is committed is the truth: what fails here is made up for by the sweep."""
     metrics.ACCEPTED.inc(len(rows))
     accepted = [RunRecord(user_id=row.user_id, graph_id=row.graph_id, run_id=row.id, seq=0, body=b"[]") for row in rows]
     try:

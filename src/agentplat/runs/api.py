@@ -10,8 +10,12 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, Path
 
 from agentplat.accounts.models import User
 from agentplat.infra.inbound import while_connected
-from agentplat.runs import reviewing, service, sharing
+from agentplat.runs import bulk, reviewing, service, sharing
 from agentplat.runs.models import (
+    BulkIds,
+    BulkRead,
+    BulkResults,
+    BulkStarts,
     ExecuteBody,
     Run,
     RunMeta,
@@ -136,6 +140,25 @@ async def delete_execution(graph_exec_id: RunId, user: CurrentUser) -> None:
     await service.delete(user.id, graph_exec_id)
 
 
+@post("/executions/bulk/start", status_code=200)
+async def start_executions(data: JSONBody[BulkStarts], user: CurrentUser) -> BulkResults:
+    """Start many runs. All that can be started are committed together when this answers; each item has its own result,
+    in the order of the request."""
+    return BulkResults(results=await bulk.start(user.id, data.runs))
+
+
+@post("/executions/bulk/read", status_code=200)
+async def read_executions(data: JSONBody[BulkRead], user: CurrentUser) -> BulkResults:
+    """Many runs, as lists show them; final ones with their outputs, if asked for."""
+    return BulkResults(results=await bulk.read(user.id, data.ids, outputs=data.outputs))
+
+
+@post("/executions/bulk/stop", status_code=200)
+async def stop_executions(data: JSONBody[BulkIds], user: CurrentUser) -> BulkResults:
+    """Stop many runs; answers with their states after that. Runs that are over stay as they are."""
+    return BulkResults(results=await bulk.stop(user.id, data.ids))
+
+
 @post("/graphs/{graph_id:str}/executions/{graph_exec_id:str}/share", status_code=200)
 async def share_execution(
     graph_id: GraphId, graph_exec_id: RunId, user: CurrentUser, data: JSONBody[ShareRequest | None] = None
@@ -189,6 +212,9 @@ router = Router(
         get_execution,
         stop_execution,
         delete_execution,
+        start_executions,
+        read_executions,
+        stop_executions,
         share_execution,
         unshare_execution,
         get_shared_execution,

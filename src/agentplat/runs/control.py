@@ -78,9 +78,13 @@ async def _enqueue(job: str, key: str, queue_name: str = "runs", **arguments: st
     )
 
 
-async def send_stop(run_id: str) -> None:
-    """Tell the holder of a run that its stop was asked for."""
-    await redis().publish(_channel(), f"stop {run_id}")
+async def send_stops(run_ids: Sequence[str]) -> None:
+    """Tell the holders of runs that their stop was asked for."""
+    pipe = redis().pipeline(transaction=False)
+    for run_id in run_ids:
+        # Queued, not sent: a pipeline's calls return the pipeline itself.
+        pipe.publish(_channel(), f"stop {run_id}")  # type: ignore[unused-awaitable]
+    await pipe.execute()
 
 
 async def send_mail(run_id: str) -> None:

@@ -1,6 +1,6 @@
-"""Ending a run that no worker holds, on behalf of somebody who asked for it."""
+"""Ending runs that no worker holds, on behalf of somebody who asked for it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta
 from time import time_ns
 from types import MappingProxyType
@@ -14,16 +14,19 @@ from agentplat.engine.messages import Message, NodeTerminated, RunAborted, RunEn
 from agentplat.events import service as events
 from agentplat.events.models import RunRecord
 from agentplat.infra.clock import now
+from agentplat.infra.errors import AppError
 from agentplat.infra.ids import new_id
+from agentplat.infra.telemetry import get_logger
 from agentplat.runs import commits, control, mail, metrics, turns, view
 from agentplat.runs.commits import Ending, Write, spilled
 from agentplat.runs.letters import Addressed, SubRunEnded
 from agentplat.runs.models import RunRow
-from agentplat.runs.replay import replay
+from agentplat.runs.replay import fold, journals_of
 
 # Long enough to write one row.
 LEASE = timedelta(seconds=5)
 
+_log = get_logger(__name__)
 _encoder = msgspec.json.Encoder()
 
 
@@ -71,49 +74,69 @@ async def tell_of_shortage(row: RunRow, shortage: Shortage) -> None:
         await events.notify(row.user_id, notice)
 
 
-async def terminate(run_id: str) -> bool:
-    """Take the run as a worker would, and end it as TERMINATED. False if somebody else has it, or it is final."""
+async def terminate(run_ids: Sequence[str]) -> list[str]:
+    """Take the runs as a worker would, and end them as TERMINATED, with few statements however many they are.
+
+    Returns those that were: somebody else may have one, or it is final.
+    """
     owner = new_id()
-    row = await turns.claim(run_id, owner, LEASE, now())
-    if row is None:
-        return False
-    machine, recorded = await replay(row)
-    at = time_ns() // 1000
-    messages: list[Message] = [
-        *([] if machine.aborted else [RunAborted(at)]),
-        *(NodeTerminated(act.number, at) for act in machine.running()),
-        RunEnded(at),
-    ]
-    for message in messages:
-        machine.feed(message)
-    whole = Write(
-        run_id=row.id,
-        run_day=row.created_at.astimezone(UTC).date(),
-        seq=recorded + 1,
-        fence=row.fence,
-        body=encode(messages),
-        ending=ending_of(row, machine),
-        letters=letter_of_end(row, machine),
-    )
-    write = spilled(whole, set())
-    committed = await commits.commit([write], owner)
-    if write.claim not in committed.held:
-        return False
-    metrics.run_ended(machine, view.timings(row, machine), {})
-    await control.call_for_mail(write.letters, committed.asleep)
-    await mail.close_mailbox(row.id)
-    if row.place is not None:
-        await control.ring()
-    await events.publish(
-        [
-            RunRecord(
-                user_id=row.user_id,
-                graph_id=row.graph_id,
-                run_id=row.id,
-                seq=write.seq,
-                body=write.announced,
-                final=True,
-            )
+    rows = await turns.claim_to_end(run_ids, owner, LEASE, now())
+    if not rows:
+        return []
+    journals = await journals_of(rows)
+    ends = []
+    for row in rows:
+        try:
+            ends.append(_End(row, *await fold(row, journals[row.id])))
+        except AppError as error:
+            # It can't be driven any more. Whoever takes it when this lease is over records that.
+            _log.warning("run_not_ended", run_id=row.id, reason=str(error))
+    committed = await commits.commit([end.write for end in ends], owner)
+    ends = [end for end in ends if end.write.claim in committed.held]
+    for end in ends:
+        metrics.run_ended(end.machine, view.timings(end.row, end.machine), {})
+    await control.call_for_mail([letter for end in ends for letter in end.write.letters], committed.asleep)
+    ended = [end.row.id for end in ends]
+    await mail.close_mailboxes(ended)
+    if places := sum(end.row.place is not None for end in ends):
+        await control.ring(places)
+    await events.publish([end.record for end in ends])
+    return ended
+
+
+class _End:
+    """A run that was taken to be ended, with the journal row that does it."""
+
+    def __init__(self, row: RunRow, machine: RunMachine, recorded: int) -> None:
+        at = time_ns() // 1000
+        messages: list[Message] = [
+            *([] if machine.aborted else [RunAborted(at)]),
+            *(NodeTerminated(act.number, at) for act in machine.running()),
+            RunEnded(at),
         ]
-    )
-    return True
+        for message in messages:
+            machine.feed(message)
+        self.row = row
+        self.machine = machine
+        whole = Write(
+            run_id=row.id,
+            run_day=row.created_at.astimezone(UTC).date(),
+            seq=recorded + 1,
+            fence=row.fence,
+            body=encode(messages),
+            ending=ending_of(row, machine),
+            letters=letter_of_end(row, machine),
+        )
+        self.write = spilled(whole, set())
+
+    @property
+    def record(self) -> RunRecord:
+        row, write = self.row, self.write
+        return RunRecord(
+            user_id=row.user_id,
+            graph_id=row.graph_id,
+            run_id=row.id,
+            seq=write.seq,
+            body=write.announced,
+            final=True,
+        )

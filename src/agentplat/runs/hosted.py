@@ -326,7 +326,7 @@ class HostedRun:
         for act in self._orphans:
             await subruns.stop(self.row, act)
         if self.expects_mail:
-            await mail.close_mailbox(self.row.id)
+            await mail.close_mailboxes([self.row.id])
         if self._shortage is not None:
             await tell_of_shortage(self.row, self._shortage)
 

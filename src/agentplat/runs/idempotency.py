@@ -4,7 +4,9 @@ A key is claimed in the transaction that inserts the run, so the unique key deci
 and neither a crash nor a lost Redis can leave one without the other.
 """
 
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -33,44 +35,62 @@ class Claim(Struct, frozen=True, kw_only=True):
             raise IdempotencyKeyReused
 
 
-def fingerprint(graph_id: str, version: int, preset_id: str | None, body: ExecuteBody) -> bytes:
+def fingerprint(graph_id: str, version: int | None, preset_id: str | None, body: ExecuteBody) -> bytes:
     """The same for requests that ask for the same run, however their JSON is written."""
     return sha256(msgspec.json.encode(["execute", graph_id, version, preset_id, body], order="sorted")).digest()
 
 
-async def find(user_id: str, key: str) -> Claim | None:
-    row = await db().fetchrow(
-        f"SELECT fingerprint, run_id, response FROM idempotency_keys WHERE user_id = $1 AND key = $2 AND {_LIVE}",
+async def find(user_id: str, keys: Collection[str]) -> dict[str, Claim]:
+    """What those of the keys stand for that stand for something."""
+    rows = await db().fetch(
+        f"""
+        SELECT key, fingerprint, run_id, response FROM idempotency_keys
+        WHERE user_id = $1 AND key = ANY($2::text[]) AND {_LIVE}
+        """,
         user_id,
-        key,
+        list(keys),
     )
-    return None if row is None else Claim(**row)
+    return _claims(rows)
 
 
-async def claim(user_id: str, key: str, wanted: Claim) -> Claim:
-    """Take the key for `wanted`. Returns who has it now: `wanted`, or an earlier claim that has not expired.
+async def claim(user_id: str, wanted: Mapping[str, Claim]) -> dict[str, Claim]:
+    """Take keys. Returns who has them now: what is `wanted`, or an earlier claim that has not expired.
 
-    Waits for a transaction that is just claiming the same key. On a conflict the row is always written, if only with
-    what it held, because that is what makes RETURNING see a row that was committed after this statement began.
+    Waits for a transaction that is just claiming one of the keys; all do so in the order of the keys, so no two wait
+    for each other. On a conflict the row is always written, if only with what it held, because that is what makes
+    RETURNING see a row that was committed after this statement began.
     """
-    row = await db().fetchrow(
+    keys = sorted(wanted)
+    rows = await db().fetch(
         f"""
         INSERT INTO idempotency_keys AS k (user_id, key, fingerprint, run_id, response)
-        VALUES ($1, $2, $3, $4, $5)
+        SELECT $1, * FROM unnest($2::text[], $3::bytea[], $4::text[], $5::bytea[])
         ON CONFLICT (user_id, key) DO UPDATE SET
             fingerprint = CASE WHEN k.{_LIVE} THEN k.fingerprint ELSE excluded.fingerprint END,
             run_id = CASE WHEN k.{_LIVE} THEN k.run_id ELSE excluded.run_id END,
             response = CASE WHEN k.{_LIVE} THEN k.response ELSE excluded.response END,
             created_at = CASE WHEN k.{_LIVE} THEN k.created_at ELSE excluded.created_at END
-        RETURNING fingerprint, run_id, response
+        RETURNING key, fingerprint, run_id, response
         """,
         user_id,
-        key,
-        wanted.fingerprint,
-        wanted.run_id,
-        wanted.response,
+        keys,
+        [wanted[key].fingerprint for key in keys],
+        [wanted[key].run_id for key in keys],
+        [wanted[key].response for key in keys],
     )
-    return Claim(**row)
+    return _claims(rows)
+
+
+def _claims(rows: Iterable[Any]) -> dict[str, Claim]:
+    return {
+        row["key"]: Claim(fingerprint=row["fingerprint"], run_id=row["run_id"], response=row["response"])
+        for row in rows
+    }
+
+
+async def release(user_id: str, keys: Collection[str]) -> None:
+    """Give keys back that this transaction has claimed."""
+    await db().execute("DELETE FROM idempotency_keys WHERE user_id = $1 AND key = ANY($2::text[])", user_id, list(keys))
 
 
 async def count_expired() -> int:

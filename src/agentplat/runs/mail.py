@@ -118,10 +118,18 @@ async def suspend(run_id: str, fence: int, taken: int, seq: int, run_day: date, 
     )
 
 
-async def close_mailbox(run_id: str) -> None:
-    """Throw away the mail of a run that is final, and give up what it asked while its end was being written."""
+async def close_mailboxes(run_ids: Sequence[str]) -> None:
+    """Throw away the mail of runs that are final, and give up what they asked while their ends were being written."""
     await db().execute(
-        f"WITH closed AS (DELETE FROM mailboxes WHERE run_id = $1 RETURNING run_id) {_GIVE_UP_REVIEWS}", run_id
+        f"""
+        WITH locked AS MATERIALIZED (
+            SELECT run_id FROM mailboxes WHERE run_id = ANY($1::text[]) ORDER BY run_id FOR UPDATE
+        ), closed AS (
+            DELETE FROM mailboxes WHERE run_id IN (SELECT run_id FROM locked) RETURNING run_id
+        )
+        {_GIVE_UP_REVIEWS}
+        """,
+        list(run_ids),
     )
 
 

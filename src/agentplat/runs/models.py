@@ -195,6 +195,63 @@ class SharedRun(Struct, frozen=True, kw_only=True):
     outputs: dict[str, list[Any]]
 
 
+MAX_BULK = 500
+
+
+class BulkStart(ExecuteBody, frozen=True, kw_only=True):
+    """One run to be. Without a version it is of the active one; the key is what `Idempotency-Key` is elsewhere."""
+
+    graph_id: str
+    graph_version: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    preset_id: str | None = None
+    idempotency_key: Annotated[str, Meta(pattern=r"^[ -~]{1,255}$")] | None = None
+
+    @property
+    def body(self) -> ExecuteBody:
+        return ExecuteBody(**{name: getattr(self, name) for name in ExecuteBody.__struct_fields__})
+
+
+class BulkStarts(Struct, frozen=True, kw_only=True):
+    runs: Annotated[list[BulkStart], Meta(min_length=1, max_length=MAX_BULK)]
+
+
+class BulkIds(Struct, frozen=True, kw_only=True):
+    ids: Annotated[list[str], Meta(min_length=1, max_length=MAX_BULK)]
+
+
+class BulkRead(BulkIds, frozen=True, kw_only=True):
+    """`outputs` has those of final runs sent along."""
+
+    outputs: bool = False
+
+
+class BulkError(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the body of the answer would be, had this been asked alone."""
+
+    code: str
+    message: str
+    detail: Any
+    hint: str | None = None
+
+
+class BulkResult(Struct, frozen=True, kw_only=True):
+    """What came of one item: the status that asking for it alone would be answered with, and a run or an error.
+
+    `replayed` says that an earlier request under the same key has started the run.
+    """
+
+    status: int
+    run: StartedRun | None = None
+    error: BulkError | None = None
+    replayed: bool = False
+
+
+class BulkResults(Struct, frozen=True, kw_only=True):
+    """In the order of the request."""
+
+    results: list[BulkResult]
+
+
 class RunRow(Struct, frozen=True, kw_only=True):
     """A run as stored. JSON documents are bytes; `stats`, `outputs` and `node_executions` exist once it is final."""
 

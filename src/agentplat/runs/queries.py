@@ -5,7 +5,7 @@ The lease is the lock: a run may be written only by the holder of its current `f
 holder that lost its lease can't add one more row, however late it wakes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -67,6 +67,34 @@ async def insert(row: RunRow, most_waiting: int | None = None, parent_fence: int
     )
 
 
+async def insert_many(user_id: str, rows: Sequence[RunRow], most_waiting: int) -> set[str]:
+    """Store runs that a user has started. Returns the ids of those for which there was room, which are the first."""
+    stored = await db().fetch(
+        """
+        WITH waiting AS (
+            SELECT count(*) AS runs FROM (SELECT FROM runs WHERE user_id = $1 AND status = 'QUEUED' LIMIT $2) AS w
+        )
+        INSERT INTO runs (id, user_id, graph_id, graph_version, preset_id, root_id, status, request, created_at,
+                          deadline, depth)
+        SELECT id, $1, graph_id, graph_version, preset_id, id, 'QUEUED', request, created_at, deadline, 0
+        FROM unnest($3::text[], $4::text[], $5::int[], $6::text[], $7::bytea[], $8::timestamptz[], $9::timestamptz[])
+            WITH ORDINALITY AS given (id, graph_id, graph_version, preset_id, request, created_at, deadline, number)
+        WHERE number <= $2 - (SELECT runs FROM waiting)
+        RETURNING id
+        """,
+        user_id,
+        most_waiting,
+        [row.id for row in rows],
+        [row.graph_id for row in rows],
+        [row.graph_version for row in rows],
+        [row.preset_id for row in rows],
+        [row.request for row in rows],
+        [row.created_at for row in rows],
+        [row.deadline for row in rows],
+    )
+    return {row["id"] for row in stored}
+
+
 async def renew(run_ids: Sequence[str], owner: str, lease: timedelta) -> dict[str, bool]:
     """Prolong leases. Returns the runs still held, each with whether its stop was asked for."""
     rows = await db().fetch(
@@ -121,23 +149,55 @@ async def read_journal(run_id: str, run_day: date, after: int = 0, limit: int | 
         after,
         limit,
     )
-    found = [(row["seq"], row["body"], _journal_handles(row["handles"])) for row in rows]
-    blobs = await _read_blobs(run_id, [handle for _, _, handles in found for handle in handles])
+    return await _segments([(run_id, row["seq"], row["body"], row["handles"]) for row in rows])
+
+
+async def read_journals(run_days: Mapping[str, date]) -> dict[str, list[Segment]]:
+    """All rows of the journals of runs, whole and in order, by run. `run_days` are the days the runs were created."""
+    rows = await db().fetch(
+        """
+        SELECT run_id, seq, body, handles FROM journal
+        WHERE run_id = ANY($1::text[]) AND run_day = ANY($2::date[]) ORDER BY run_id, seq
+        """,
+        list(run_days),
+        list(set(run_days.values())),
+    )
+    found: dict[str, list[Segment]] = {run_id: [] for run_id in run_days}
+    for segment in await _segments([(row["run_id"], row["seq"], row["body"], row["handles"]) for row in rows]):
+        found[segment.run_id].append(segment)
+    return found
+
+
+async def _segments(rows: Sequence[tuple[str, int, bytes, bytes | None]]) -> list[Segment]:
+    """Rows of journals with the values that were cut out of them."""
+    found = [
+        (run_id, seq, body, () if handles is None else spilling.decode_handles(handles))
+        for run_id, seq, body, handles in rows
+    ]
+    blobs = await _read_blobs([(run_id, handle) for run_id, _, _, handles in found for handle in handles])
     return [
-        Segment(run_id=run_id, seq=seq, body=spilling.restored(body, handles, blobs)) for seq, body, handles in found
+        Segment(run_id=run_id, seq=seq, body=spilling.restored(body, handles, blobs.get(run_id, {})))
+        for run_id, seq, body, handles in found
     ]
 
 
-def _journal_handles(document: bytes | None) -> Sequence[Handle]:
-    return () if document is None else spilling.decode_handles(document)
-
-
-async def _read_blobs(run_id: str, handles: Sequence[Handle]) -> dict[str, bytes]:
-    if not handles:
+async def _read_blobs(wanted: Iterable[tuple[str, Handle]]) -> dict[str, dict[str, bytes]]:
+    """Values by run and digest."""
+    keys = {(run_id, handle.digest) for run_id, handle in wanted}
+    if not keys:
         return {}
-    digests = {bytes.fromhex(handle.digest) for handle in handles}
-    rows = await db().fetch("SELECT hash, body FROM blobs WHERE run_id = $1 AND hash = ANY($2)", run_id, list(digests))
-    return {row["hash"].hex(): row["body"] for row in rows}
+    rows = await db().fetch(
+        """
+        SELECT b.run_id, b.hash, b.body FROM unnest($1::text[], $2::bytea[]) AS wanted (run_id, hash)
+        JOIN blobs b ON b.run_id = wanted.run_id AND b.hash = wanted.hash
+        """,
+        [run_id for run_id, _ in keys],
+        [bytes.fromhex(digest) for _, digest in keys],
+    )
+    blobs: dict[str, dict[str, bytes]] = {}
+    for row in rows:
+        blobs.setdefault(row["run_id"], {})[row["hash"].hex()] = row["body"]
+    return blobs
 
 
 async def ensure_partition(day: date) -> None:
@@ -189,6 +249,18 @@ async def get(user_id: str, run_id: str, graph_id: str | None = None) -> RunRow 
     )
 
 
+async def get_many(user_id: str, run_ids: Sequence[str], *, outputs: bool = False) -> dict[str, RunRow]:
+    """Those of the runs that are the user's, without node executions, and with outputs only on request."""
+    columns = COLUMNS.replace("node_executions", "NULL AS node_executions")
+    columns = columns if outputs else columns.replace("outputs,", "NULL AS outputs,")
+    rows = await db().fetch(
+        f"SELECT {columns}, result_handles FROM runs WHERE id = ANY($1::text[]) AND user_id = $2 AND NOT is_deleted",
+        list(run_ids),
+        user_id,
+    )
+    return {row.id: row for row in await _whole_rows(rows)}
+
+
 async def find(run_id: str) -> RunRow | None:
     """A run whoever owns it: for code that acts on runs, not for answers to somebody."""
     return await _whole_row(await db().fetchrow(f"SELECT {COLUMNS}, result_handles FROM runs WHERE id = $1", run_id))
@@ -198,13 +270,22 @@ async def _whole_row(found: Any) -> RunRow | None:
     """A run with the values that were cut out of its outputs and node executions."""
     if found is None:
         return None
-    members = dict(found)
-    if (document := members.pop("result_handles")) is not None:
-        handles = spilling.decode_result_handles(document)
-        blobs = await _read_blobs(members["id"], [*handles.outputs, *handles.node_executions])
-        members["outputs"] = spilling.restored(members["outputs"], handles.outputs, blobs)
-        members["node_executions"] = spilling.restored(members["node_executions"], handles.node_executions, blobs)
-    return RunRow(**members)
+    return (await _whole_rows([found]))[0]
+
+
+async def _whole_rows(found: Iterable[Any]) -> list[RunRow]:
+    """The same of many. What wasn't read is not put back either."""
+    runs = [dict(row) for row in found]
+    cut: list[tuple[dict[str, Any], str, Sequence[Handle]]] = []
+    for run in runs:
+        if (document := run.pop("result_handles")) is not None:
+            handles = spilling.decode_result_handles(document)
+            parts = (("outputs", handles.outputs), ("node_executions", handles.node_executions))
+            cut += [(run, name, theirs) for name, theirs in parts if theirs and run[name] is not None]
+    blobs = await _read_blobs((run["id"], handle) for run, _, theirs in cut for handle in theirs)
+    for run, name, theirs in cut:
+        run[name] = spilling.restored(run[name], theirs, blobs.get(run["id"], {}))
+    return [RunRow(**run) for run in runs]
 
 
 async def find_final(run_ids: Sequence[str]) -> list[str]:
@@ -216,23 +297,26 @@ async def find_final(run_ids: Sequence[str]) -> list[str]:
     return [row["id"] for row in rows]
 
 
-async def request_stop(user_id: str, run_id: str, now: datetime, graph_id: str | None = None) -> list[str]:
-    """Put the wish to stop on record, for the run and all runs below it. Returns those that are not final yet."""
+async def request_stop(user_id: str, run_ids: Sequence[str], now: datetime, graph_id: str | None = None) -> list[str]:
+    """Put the wish to stop on record, for the runs and all runs below them. Returns those that are not final yet."""
     rows = await db().fetch(
         """
         WITH RECURSIVE tree AS (
             SELECT id FROM runs
-            WHERE id = $2 AND user_id = $1 AND ($4::text IS NULL OR graph_id = $4) AND NOT is_deleted
+            WHERE id = ANY($2::text[]) AND user_id = $1 AND ($4::text IS NULL OR graph_id = $4) AND NOT is_deleted
                 AND status IN ('QUEUED', 'RUNNING', 'REVIEW')
-            UNION ALL
+            UNION
             SELECT r.id FROM runs r JOIN tree ON r.parent_id = tree.id
+        ), locked AS MATERIALIZED (
+            -- In the order of their ids, so that two who do this at once don't wait for each other.
+            SELECT id FROM runs WHERE id IN (SELECT id FROM tree) ORDER BY id FOR NO KEY UPDATE
         )
         UPDATE runs SET stop_requested_at = COALESCE(stop_requested_at, $3)
-        WHERE id IN (SELECT id FROM tree) AND status IN ('QUEUED', 'RUNNING', 'REVIEW')
+        WHERE id IN (SELECT id FROM locked) AND status IN ('QUEUED', 'RUNNING', 'REVIEW')
         RETURNING id
         """,
         user_id,
-        run_id,
+        list(run_ids),
         now,
         graph_id,
     )

@@ -2,28 +2,25 @@
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
 
 import msgspec
-from msgspec import UNSET
 
 from agentplat.credits import service as credits
 from agentplat.engine.state import FINAL, Status
 from agentplat.graphs import service as graphs
 from agentplat.infra.clock import now
-from agentplat.infra.ids import is_id, new_id
+from agentplat.infra.ids import is_id
 from agentplat.infra.paging import page_of
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.infra.uow import unit_of_work
 from agentplat.runs import acceptance, idempotency, listing, queries, retention, stopping, turns, view, watching
-from agentplat.runs.errors import DeadlineInvalid, InsufficientBalance, RunNotFound, TooManyWaiting
+from agentplat.runs.errors import InsufficientBalance, RunNotFound, TooManyWaiting
 from agentplat.runs.models import (
     Accepted,
     ExecuteBody,
     RunMeta,
     RunPage,
-    RunRequest,
     RunRow,
     RunWithNodes,
     StartedRun,
@@ -89,12 +86,12 @@ async def accept(
         return Accepted(run=view.started_run(row))
     # Asked before anything is checked: what was accepted stays accepted, also when the balance is gone since.
     fingerprint = idempotency.fingerprint(graph_id, version, preset_id, body)
-    if (known := await idempotency.find(user_id, key)) is None:
+    if (known := (await idempotency.find(user_id, [key])).get(key)) is None:
         row = await _prepared(user_id, graph_id, version, body, preset_id)
         response = _encoder.encode(view.started_run(row))
         wanted = idempotency.Claim(fingerprint=fingerprint, run_id=row.id, response=response)
         async with unit_of_work():
-            known = await idempotency.claim(user_id, key, wanted)
+            known = (await idempotency.claim(user_id, {key: wanted}))[key]
             if known == wanted:
                 await _store(row)
         if known == wanted:
@@ -111,10 +108,6 @@ async def _store(row: RunRow) -> None:
 
 
 async def _prepared(user_id: str, graph_id: str, version: int, body: ExecuteBody, preset_id: str | None) -> RunRow:
-    """The row of a run to be. What can't begin is refused here, before anything is stored."""
-    allowed = get_settings().run_deadline_seconds
-    if body.deadline_seconds is not None and body.deadline_seconds > allowed:
-        raise DeadlineInvalid.above(allowed, body.deadline_seconds)
     if await credits.balance(user_id) <= 0:
         raise InsufficientBalance
     return await _draft(user_id, graph_id, version, body, preset_id)
@@ -124,16 +117,7 @@ async def _draft(
     user_id: str, graph_id: str, version: int | None, body: ExecuteBody, preset_id: str | None = None
 ) -> RunRow:
     graph, settings = await graphs.runnable(user_id, graph_id, version)
-    request = RunRequest(
-        inputs=body.inputs,
-        credential_inputs=body.credentials_inputs,
-        human_in_the_loop_safe_mode=settings.human_in_the_loop_safe_mode,
-        sensitive_action_safe_mode=settings.sensitive_action_safe_mode,
-    )
-    created, allowed = now(), get_settings().run_deadline_seconds
-    usual = allowed if settings.run_deadline_seconds is UNSET else min(settings.run_deadline_seconds, allowed)
-    deadline = created + timedelta(seconds=body.deadline_seconds or usual)
-    return await acceptance.draft(new_id(), user_id, graph, request, created, deadline, preset_id)
+    return await acceptance.draft_of(user_id, graph, settings, body, preset_id)
 
 
 async def get(user_id: str, graph_id: str, run_id: str, wait: float = 0) -> RunWithNodes:
@@ -199,9 +183,9 @@ async def stop(user_id: str, graph_id: str, run_id: str) -> RunMeta | None:
 
     Answers with the state after the stop; None where there is nothing (any more) to stop.
     """
-    if not is_id(run_id) or not await stopping.stop_tree(user_id, run_id, graph_id):
+    if not is_id(run_id) or not await stopping.stop_trees(user_id, [run_id], graph_id):
         return None
-    row = await stopping.wait_for_end(user_id, run_id)
+    row = (await stopping.wait_for_ends(user_id, [run_id])).get(run_id)
     return None if row is None else view.stored_meta(row)
 
 

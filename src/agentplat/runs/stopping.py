@@ -1,7 +1,8 @@
 """Stopping acts on the record: whoever holds a run hears of it, and whoever asks ends the runs that nobody holds."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from time import monotonic
 
 from agentplat.engine.state import FINAL
@@ -19,33 +20,35 @@ RETRY_SECONDS = 0.25
 _log = get_logger(__name__)
 
 
-async def stop_tree(user_id: str, run_id: str, graph_id: str | None = None) -> bool:
-    """Have a run and all runs below it stopped. False where there is nothing (any more) to stop.
+async def stop_trees(user_id: str, run_ids: Sequence[str], graph_id: str | None = None) -> set[str]:
+    """Have runs and all runs below them stopped. Returns those of the given runs that were not final.
 
     Those that no worker holds are final when this returns.
     """
-    stopping = await queries.request_stop(user_id, run_id, now(), graph_id)
-    for one in stopping:
-        try:
-            await control.send_stop(one)
-        except Exception as error:
-            # The request is recorded: a holder that isn't told finds it with its next heartbeat.
-            _log.warning("stop_not_sent", run_id=one, reason=str(error))
-    for one in stopping:
-        await ending.terminate(one)
-    return bool(stopping)
+    stopping = await queries.request_stop(user_id, run_ids, now(), graph_id)
+    if not stopping:
+        return set()
+    try:
+        await control.send_stops(stopping)
+    except Exception as error:
+        # Their holders notice with the next heartbeat.
+        _log.warning("stops_not_sent", runs=len(stopping), reason=str(error))
+    await ending.terminate(stopping)
+    return set(stopping).intersection(run_ids)
 
 
-async def wait_for_end(user_id: str, run_id: str) -> RunRow | None:
-    """The run once it is final, or as it is after some seconds; a worker that dies meanwhile is not waited for."""
+async def wait_for_ends(user_id: str, run_ids: Sequence[str]) -> dict[str, RunRow]:
+    """Runs once all are final, or as they are after some seconds; a worker that dies meanwhile is not waited for."""
     until = monotonic() + STOP_SECONDS
-    with waiting().expecting(run_id) as over:
+    with ExitStack() as stack:
+        over = {run_id: stack.enter_context(waiting().expecting(run_id)) for run_id in run_ids}
         while True:
-            row = await queries.get(user_id, run_id)
-            if row is None or row.status in FINAL or monotonic() > until:
-                return row
+            rows = await queries.get_many(user_id, run_ids)
+            going = [row.id for row in rows.values() if row.status not in FINAL]
+            if not going or monotonic() > until:
+                return rows
             with suppress(TimeoutError):
                 async with asyncio.timeout(RETRY_SECONDS):
-                    await over.wait()
-            if not over.is_set():
-                await ending.terminate(run_id)
+                    await asyncio.gather(*(over[run_id].wait() for run_id in going))
+            if left := [run_id for run_id in going if not over[run_id].is_set()]:
+                await ending.terminate(left)

@@ -79,4 +79,4 @@ async def introduce(user_id: str, tool: Tool) -> Tool:
 
 async def stop(parent: RunRow, act: Activation) -> None:
     """Have the run behind an agent node stopped, with all runs below it."""
-    await stopping.stop_tree(parent.user_id, subrun_id(parent, act))
+    await stopping.stop_trees(parent.user_id, [subrun_id(parent, act)])

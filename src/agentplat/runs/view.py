@@ -162,6 +162,11 @@ def stored_meta(row: RunRow) -> RunMeta:
     return RunMeta(**_stored(row))
 
 
+def listed_run(row: RunRow) -> StartedRun:
+    """A run from its row alone, without outputs."""
+    return StartedRun(**_stored(row))
+
+
 def started_run(row: RunRow) -> StartedRun:
     """A run from its row alone, with its outputs once it is final."""
     outputs = as_stored(row.outputs or b"{}") if row.status in FINAL else UNSET
