@@ -17,8 +17,10 @@ from agentplat.client import (
     ConnectionLost,
     Event,
     GaveUp,
+    NewRun,
     NodeEvent,
     Refused,
+    Run,
     RunEvent,
     Snapshot,
 )
@@ -87,6 +89,28 @@ async def test_stop(user: User, client: AsyncClient) -> None:
         await client.wait(run, timeout=0.2)
     assert (await client.stop(run.id)).status == "TERMINATED"
     assert (await client.stop(run)).status == "TERMINATED"
+
+
+async def test_many_at_once(user: User, client: AsyncClient) -> None:
+    graph, _ = await user.create(CHAIN)
+    endless, _ = await user.create(ENDLESS)
+    wanted = [NewRun(graph_id=graph["id"], inputs={"a": number}) for number in range(3)]
+    keyed = NewRun(graph_id=endless["id"], idempotency_key=str(uuid4()))
+    *started, again, unknown = await client.start_many([*wanted, keyed, keyed, NewRun(graph_id=str(uuid4()))])
+    runs = [run for run in started if isinstance(run, Run)]
+    assert [run.inputs for run in runs] == [{"a": 0}, {"a": 1}, {"a": 2}, {}]
+    assert again == runs[3]
+    assert isinstance(unknown, Refused)
+    assert (unknown.status, unknown.code) == (404, "not_found")
+    for run in runs[:3]:
+        await client.wait(run, 30)
+    read = await client.get_many([*runs, str(uuid4())])
+    assert [run.status for run in read[:3] if isinstance(run, Run)] == ["COMPLETED"] * 3
+    assert isinstance(read[4], Refused)
+    with Client(user.url, user.token) as blocking:
+        stopped = await asyncio.to_thread(blocking.stop_many, [runs[3], runs[0].id])
+        assert [run.status for run in stopped if isinstance(run, Run)] == ["TERMINATED", "COMPLETED"]
+        assert await asyncio.to_thread(blocking.start_many, []) == []
 
 
 async def test_every_event_with_its_number_until_the_final_one(user: User, client: AsyncClient) -> None:

@@ -10,7 +10,7 @@
 
 from agentplat.client.client import AsyncClient
 from agentplat.client.errors import ClientError, ConnectionLost, GaveUp, Refused
-from agentplat.client.models import FINAL, Event, NodeEvent, NodeExecution, Run, RunEvent, Snapshot, Stats
+from agentplat.client.models import FINAL, Event, NewRun, NodeEvent, NodeExecution, Run, RunEvent, Snapshot, Stats
 from agentplat.client.sync import Client
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ConnectionLost",
     "Event",
     "GaveUp",
+    "NewRun",
     "NodeEvent",
     "NodeExecution",
     "Refused",

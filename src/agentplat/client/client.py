@@ -10,10 +10,11 @@ from uuid import uuid4
 
 import httpx2
 import msgspec
+from msgspec.structs import replace
 
 from agentplat.client.errors import ClientError, ConnectionLost, GaveUp, Refused, refusal
 from agentplat.client.many import RunsWatch
-from agentplat.client.models import Event, Run, RunEvent, Snapshot
+from agentplat.client.models import Event, NewRun, Run, RunEvent, Snapshot
 from agentplat.client.one import RunWatch
 from agentplat.client.patience import Patience, unreachable
 from agentplat.client.socket import EventSocket
@@ -23,6 +24,8 @@ ANSWER_SECONDS = 60.0
 # The longest that the platform lets one request wait for a run.
 MOST_WAIT = 60
 MOST_LISTED = 100
+# Runs in one request.
+MOST_AT_ONCE = 500
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Answers of something before the platform, or of a platform whose database is away: nothing was done.
 AWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
@@ -40,6 +43,16 @@ class _Listed(msgspec.Struct, frozen=True):
 
 class _Page(msgspec.Struct, frozen=True):
     executions: list[_Listed]
+
+
+class _Result(msgspec.Struct, frozen=True):
+    status: int
+    run: Run | None = None
+    error: dict[str, Any] | None = None
+
+
+class _Results(msgspec.Struct, frozen=True):
+    results: list[_Result]
 
 
 class AsyncClient:
@@ -117,6 +130,29 @@ class AsyncClient:
         path = await self._path(run)
         await self.ask("POST", f"{path}/stop", msgspec.Raw, repeatable=True)
         return await self.ask("GET", path, Run)
+
+    async def start_many(self, runs: Sequence[NewRun]) -> list[Run | Refused]:
+        """Start many runs, in requests of up to 500. Each becomes one run, however often the connection breaks, or is
+        refused for itself."""
+        keyed = [replace(run, idempotency_key=run.idempotency_key or str(uuid4())) for run in runs]
+        return await self._many("start", "runs", keyed)
+
+    async def get_many(self, runs: Sequence[str | Run], *, outputs: bool = True) -> list[Run | Refused]:
+        """Many runs without node executions; those that are final with their outputs."""
+        return await self._many("read", "ids", _ids(runs), outputs=outputs)
+
+    async def stop_many(self, runs: Sequence[str | Run]) -> list[Run | Refused]:
+        """Stop many runs; how they stand after that."""
+        return await self._many("stop", "ids", _ids(runs))
+
+    async def _many(self, verb: str, name: str, items: Sequence[Any], **others: Any) -> list[Run | Refused]:
+        path = f"/api/executions/bulk/{verb}"
+        found: list[Run | Refused] = []
+        for first in range(0, len(items), MOST_AT_ONCE):
+            body = {name: items[first : first + MOST_AT_ONCE], **others}
+            answer = await self.ask("POST", path, _Results, body, repeatable=True)
+            found += [one.run or refusal(one.status, path, one.error) for one in answer.results]
+        return found
 
     def watch(
         self,
@@ -215,6 +251,10 @@ class AsyncClient:
                 self._graphs = {run: event.run.graph_id}  # the last one asked for is the likeliest to be asked again
                 break
         return f"/api/graphs/{self._graphs[run]}/executions/{run}"
+
+
+def _ids(runs: Sequence[str | Run]) -> list[str]:
+    return [run if isinstance(run, str) else run.id for run in runs]
 
 
 def _json(content: bytes) -> Any:

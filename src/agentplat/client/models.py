@@ -8,6 +8,17 @@ from msgspec import Raw, Struct
 FINAL = frozenset({"COMPLETED", "FAILED", "TERMINATED"})
 
 
+class NewRun(Struct, frozen=True, kw_only=True):
+    """A run to be, of the agent's active version if no other is named."""
+
+    graph_id: str
+    graph_version: int | None = None
+    inputs: dict[str, Any] = {}
+    credentials_inputs: dict[str, Any] = {}
+    deadline_seconds: int | None = None
+    idempotency_key: str | None = None
+
+
 class Stats(Struct, frozen=True, kw_only=True):
     """Figures of a run: seconds, credits, numbers of node executions."""
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequen
 from typing import Any, TypeVar
 
 from agentplat.client.client import AsyncClient
-from agentplat.client.models import Event, Run, RunEvent
+from agentplat.client.errors import Refused
+from agentplat.client.models import Event, NewRun, Run, RunEvent
 
 T = TypeVar("T")
 _END = object()
@@ -59,6 +60,15 @@ class Client:
 
     def stop(self, run: str | Run) -> Run:
         return self._call(self._client.stop(run))
+
+    def start_many(self, runs: Sequence[NewRun]) -> list[Run | Refused]:
+        return self._call(self._client.start_many(runs))
+
+    def get_many(self, runs: Sequence[str | Run], *, outputs: bool = True) -> list[Run | Refused]:
+        return self._call(self._client.get_many(runs, outputs=outputs))
+
+    def stop_many(self, runs: Sequence[str | Run]) -> list[Run | Refused]:
+        return self._call(self._client.stop_many(runs))
 
     def watch(
         self,

@@ -94,9 +94,9 @@ def _rows(found: list[Any], *others: str) -> list[RunRow]:
 
 
 async def _mark(user_id: str, graph_id: str) -> None:
-    async with db().transaction() as connection:
-        await connection.execute(f"SELECT {_LOCK} FROM (VALUES ($1, $2)) AS of (user_id, graph_id)", user_id, graph_id)
-        await connection.execute(
+    async with db().transaction():
+        await db().execute(f"SELECT {_LOCK} FROM (VALUES ($1, $2)) AS of (user_id, graph_id)", user_id, graph_id)
+        await db().execute(
             f"""
             WITH newest AS MATERIALIZED ({_NEWEST_MARK}),
             unmarked AS (
@@ -114,10 +114,10 @@ async def _mark(user_id: str, graph_id: str) -> None:
 
 async def hide(user_id: str, run_id: str) -> bool:
     """Leave a run out of every answer from now on. All newer ones of its graph move up by one."""
-    async with db().transaction() as connection:
-        await connection.execute(f"SELECT {_LOCK} FROM runs WHERE id = $1 AND user_id = $2", run_id, user_id)
+    async with db().transaction():
+        await db().execute(f"SELECT {_LOCK} FROM runs WHERE id = $1 AND user_id = $2", run_id, user_id)
         return bool(
-            await connection.fetchval(
+            await db().fetchval(
                 """
                 WITH hidden AS (
                     UPDATE runs SET is_deleted = true WHERE id = $1 AND user_id = $2 AND NOT is_deleted
