@@ -171,7 +171,8 @@ async def list_(user_id: str, size: int = MAX_LISTED, before: str | None = None)
 
 async def page(user_id: str, graph_id: str, number: int, size: int) -> RunPage:
     """One page of a graph's runs, newest first. Pages count from 1."""
-    rows, total = await listing.of_graph(user_id, graph_id, (number - 1) * size, size)
+    offset = (number - 1) * size
+    rows, total = await listing.of_graph(user_id, graph_id, offset, size) if is_id(graph_id) else ([], 0)
     return RunPage(
         executions=[view.stored_meta(row) for row in rows],
         pagination=page_of(total, number, size),

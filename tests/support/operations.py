@@ -1,0 +1,130 @@
+"""Every operation of the API in one line: how to call it, what it answers, and how many statements that takes.
+
+An operation that is added to the API without a line here fails `tests/server/test_operations.py`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from tests.support.api import NOBODYS_ID, echo_graph
+from tests.support.graphs import STORE
+
+Ids = dict[str, str]
+Body = Callable[[Ids], Any]
+
+# What path parameters are that are nobody's own.
+PLAIN = {"version": "1", "graph_version": "1", "block_id": STORE}
+
+
+class Operation(Struct, frozen=True):
+    """`statements` is what the owner's call says to the database, BEGIN and COMMIT not counted; None of what can't be
+    called like this. `foreign` is the answer where the ids of the path are somebody else's, or nobody's.
+    """
+
+    method: str
+    path: str
+    statements: int | None
+    body: Any = None
+    answer: int = 200
+    foreign: int = 404
+    admin: bool = False
+    query: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def ids(self) -> list[str]:
+        """The path's parameters that are somebody's."""
+        named = [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
+        return [name for name in named if name not in PLAIN]
+
+    def call(self, ids: Ids) -> tuple[str, str, Any]:
+        """Method, address and body."""
+        body = self.body(ids) if callable(self.body) else self.body
+        return self.method, self.path.format(**PLAIN, **ids) + self.query, body
+
+
+def own_run(ids: Ids) -> Any:
+    return {"ids": [ids["graph_exec_id"]]}
+
+
+KEY = {"name": "program", "permissions": ["READ_BLOCK"]}
+REVIEW = {"reviews": [{"node_exec_id": NOBODYS_ID, "approved": True}]}
+SIGN_UP = {"email": "new@example.com", "password": "correct horse battery"}
+SIGN_IN = {"email": "ann@example.com", "password": "not the right one"}
+EVENTS = "/api/executions/{graph_exec_id}/events"
+RUN = "/api/graphs/{graph_id}/executions/{graph_exec_id}"
+V1 = "/external-api/v1"
+
+OPERATIONS = [
+    Operation("GET", "/health", 1),
+    Operation("POST", "/api/analytics/log_raw_analytics", 1, {"type": "t", "data": {}, "data_index": "i"}),
+    Operation("POST", "/api/analytics/log_raw_metric", 1, {"metric_name": "m", "metric_value": 1, "data_string": "s"}),
+    Operation("GET", "/api/api-keys", 1),
+    Operation("POST", "/api/api-keys", 1, KEY),
+    Operation("GET", "/api/api-keys/{key_id}", 1),
+    Operation("DELETE", "/api/api-keys/{key_id}", 1),
+    Operation("PUT", "/api/api-keys/{key_id}/permissions", 1, {"permissions": ["READ_BLOCK"]}),
+    Operation("POST", "/api/api-keys/{key_id}/resume", 1),
+    Operation("POST", "/api/api-keys/{key_id}/suspend", 1),
+    Operation("POST", "/api/auth/user", 1),
+    Operation("POST", "/api/auth/user/email", 2, "ann2@example.com"),
+    Operation("GET", "/api/auth/user/preferences", 1),
+    Operation("POST", "/api/auth/user/preferences", 2, {"email": "a@example.com", "preferences": {}, "daily_limit": 3}),
+    Operation("GET", "/api/auth/user/timezone", 1),
+    Operation("POST", "/api/auth/user/timezone", 1, {"timezone": "UTC"}),
+    Operation("GET", "/api/blocks", 0),
+    Operation("POST", "/api/blocks/{block_id}/execute", 0, {"input": 7}),
+    Operation("GET", "/api/executions", 1),
+    Operation("POST", "/api/executions/bulk/read", 1, own_run),
+    Operation("POST", "/api/executions/bulk/start", 2, lambda ids: {"runs": [{"graph_id": ids["graph_id"]}] * 3}),
+    Operation("POST", "/api/executions/bulk/stop", 6, lambda ids: {"ids": [ids["other_run"]]}),
+    Operation("DELETE", "/api/executions/{graph_exec_id}", 2, answer=204),
+    Operation("GET", EVENTS, None),  # streams: tests/realtime
+    Operation("GET", "/api/graphs", 1),
+    Operation("POST", "/api/graphs", 2, {"graph": echo_graph()}),
+    Operation("GET", "/api/graphs/{graph_id}", 1),
+    Operation("PUT", "/api/graphs/{graph_id}", 6, echo_graph()),
+    Operation("DELETE", "/api/graphs/{graph_id}", 1, foreign=200),
+    Operation("GET", "/api/graphs/{graph_id}/events", None),
+    Operation("POST", "/api/graphs/{graph_id}/execute/{graph_version}", 2, {}),
+    Operation("GET", "/api/graphs/{graph_id}/executions", 1, foreign=200),
+    Operation("GET", RUN, 3),
+    Operation("POST", f"{RUN}/share", 1),
+    Operation("DELETE", f"{RUN}/share", 1, answer=204),
+    Operation("POST", f"{RUN}/stop", 6, foreign=200),
+    Operation("PATCH", "/api/graphs/{graph_id}/settings", 2, {"sensitive_action_safe_mode": True}),
+    Operation("GET", "/api/graphs/{graph_id}/versions", 1),
+    Operation("PUT", "/api/graphs/{graph_id}/versions/active", 5, {"active_graph_version": 1}),
+    Operation("GET", "/api/graphs/{graph_id}/versions/{version}", 1),
+    Operation("GET", "/api/onboarding", 2),
+    Operation("PATCH", "/api/onboarding", 1, {"walletShown": True}),
+    Operation("GET", "/api/onboarding/agents", 0),
+    Operation("GET", "/api/onboarding/enabled", 0),
+    Operation("POST", "/api/onboarding/reset", 1),
+    Operation("POST", "/api/onboarding/step", 2, query="?step=WELCOME"),
+    Operation("GET", "/api/public/shared/{share_token}", 2),
+    Operation("POST", "/api/review/action", 1, REVIEW, answer=404),
+    Operation("GET", "/api/review/execution/{graph_exec_id}", 2),
+    Operation("GET", "/api/review/pending", 1),
+    Operation("POST", "/api/ws/ticket", 0),
+    Operation("GET", "/auth/v1/.well-known/jwks.json", 0),
+    Operation("POST", "/auth/v1/admin/users", 1, SIGN_UP | {"email": "other@example.com"}, admin=True),
+    Operation("GET", "/auth/v1/admin/users/{user_id}", 1, admin=True),
+    Operation("POST", "/auth/v1/logout", 1, answer=204),
+    Operation("POST", "/auth/v1/recover", 2, {"email": "ann@example.com"}),
+    Operation("POST", "/auth/v1/signup", 2, SIGN_UP),
+    Operation("POST", "/auth/v1/token", 1, SIGN_IN, answer=400, query="?grant_type=password"),
+    Operation("GET", "/auth/v1/user", 1),
+    Operation("PUT", "/auth/v1/user", 3, {"data": {"name": "Ann"}}),
+    Operation("POST", "/auth/v1/verify", 1, {"type": "recovery", "token_hash": "x" * 43}, answer=403),
+    Operation("GET", f"{V1}/blocks", 1),
+    Operation("POST", f"{V1}/blocks/{{block_id}}/execute", 1, {"input": 7}),
+    Operation("POST", f"{V1}/graphs/{{graph_id}}/execute/{{graph_version}}", 3, {}),
+    Operation("GET", f"{V1}/graphs/{{graph_id}}/executions/{{graph_exec_id}}/results", 4),
+    Operation("GET", f"{V1}/me", 2),
+]
