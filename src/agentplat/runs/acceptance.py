@@ -110,5 +110,5 @@ async def announce(*rows: RunRow) -> None:
         async with asyncio.timeout(ANNOUNCE_SECONDS):
             await events.publish(accepted, partial(control.add_ring, rings=len(rows)))
     except Exception as error:
-        # The run is accepted whatever Redis does, so the answer must not say otherwise.
-        _log.warning("run_not_announced", run_ids=[row.id for row in rows], reason=str(error))
+        # The runs are accepted whatever Redis does, so the answer must not say otherwise.
+        _log.warning("runs_not_announced", run_id=rows[0].id, runs=len(rows), reason=str(error))

@@ -95,8 +95,10 @@ async def terminate(run_ids: Sequence[str]) -> list[str]:
     ends = [end for end in ends if end.write.claim in committed.held]
     for end in ends:
         metrics.run_ended(end.machine, view.timings(end.row, end.machine), {})
-    await control.call_for_mail([letter for end in ends for letter in end.write.letters], committed.asleep)
     ended = [end.row.id for end in ends]
+    # Parents that end together with their sub-runs need no news of them.
+    letters = [letter for end in ends for letter in end.write.letters if letter.run_id not in ended]
+    await control.call_for_mail(letters, committed.asleep)
     await mail.close_mailboxes(ended)
     if places := sum(end.row.place is not None for end in ends):
         await control.ring(places)

@@ -31,7 +31,7 @@ async def stop_trees(user_id: str, run_ids: Sequence[str], graph_id: str | None 
     try:
         await control.send_stops(stopping)
     except Exception as error:
-        # Their holders notice with the next heartbeat.
+        # The request is recorded: a holder that isn't told finds it with its next heartbeat.
         _log.warning("stops_not_sent", runs=len(stopping), reason=str(error))
     await ending.terminate(stopping)
     return set(stopping).intersection(run_ids)
