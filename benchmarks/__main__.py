@@ -13,7 +13,8 @@ from msgspec import Struct
 from benchmarks.report import Result, machine
 
 SOCKETS = ("socket_fanout", "socket_latency", "socket_idle", "socket_stalled", "socket_servers")
-CASES = ("engine_chain", "run_latency", "throughput", "durability", "recovery", "scaling", "stop", *SOCKETS)
+MAIN = ("engine_chain", "run_latency", "throughput", "durability", "recovery", "scaling", "stop", "list_executions")
+CASES = (*MAIN, *SOCKETS)
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
