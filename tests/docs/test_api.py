@@ -22,6 +22,9 @@ SESSIONS = (
     "both",
     "reviewed",
     "stopped",
+    "many",
+    "found",
+    "shared",
     "limits",
     "scheduled",
     "errors",
@@ -62,6 +65,10 @@ def test_the_sessions_in_order(platform: Platform) -> None:
     assert said["both"] == "COMPLETED"
     assert f"prints `{said['reviewed'].splitlines()[-1]}`" in TOUR
     assert said["stopped"] == "TERMINATED"
+    assert [f"`{line}`" in TOUR for line in said["many"].splitlines()] == [True, True]
+    assert said["found"].splitlines()[0] == "1"
+    assert "'total_items': 4" in said["found"]
+    assert said["shared"].splitlines() == ["TERMINATED", "share_not_found"]
     assert said["limits"].splitlines() == ["QUEUED", "3600"]
     first, second, paused, resumed, history, wrong = said["scheduled"].splitlines()
     assert (first, second, paused, resumed) == ("30 2 * * *", "0 9 * * mon-fri", "True", "False")
