@@ -244,6 +244,7 @@ async def test_a_stop_rejects_what_waits(driver: Driver) -> None:
         ([ReviewItem(node_exec_id="x", approved=True)] * 2, 422),
         ([ReviewItem(node_exec_id="x", approved=True, reviewed_data="y" * 1_000_001)], 422),
         ([ReviewItem(node_exec_id="x", approved=True)], 404),
+        ([ReviewItem(node_exec_id="x\0", approved=True)], 404),
     ],
 )
 async def test_bad_decisions_are_refused(db: Database, items: list[ReviewItem], status: int) -> None:

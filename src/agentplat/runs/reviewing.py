@@ -17,6 +17,8 @@ from agentplat.runs.reviews import ReviewRow
 
 MAX_DATA_LENGTH = 1_000_000
 MAX_DATA_DEPTH = 10
+# The one character that Postgres has no place for in a text.
+NUL = "\0"
 # A run that goes on in other branches can be told as well; only a final one can't.
 OPEN = ("REVIEW", "RUNNING", "QUEUED")
 
@@ -114,7 +116,7 @@ async def _decide(row: ReviewRow, item: ReviewItem) -> list[Addressed]:
         if row.status != wanted:
             raise ReviewRefused(f"Review {row.node_exec_id} is {row.status} already")
         return []
-    message = (item.message or "").strip() or None
+    message = (item.message or "").replace(NUL, "").strip() or None
     reviewed = msgspec.json.decode(row.payload)
     edited = not item.auto_approve_future and item.reviewed_data is not None and item.reviewed_data != reviewed
     if edited:
@@ -138,6 +140,8 @@ def _check(items: Sequence[ReviewItem]) -> None:
     if len(set(ids)) < len(ids):
         raise ReviewInvalid.at("reviews", "A review is named twice")
     for item in items:
+        if NUL in item.node_exec_id:
+            raise ReviewNotFound
         if len(_encode(item.reviewed_data)) > MAX_DATA_LENGTH:
             raise ReviewInvalid.at("reviewed_data", f"More than {MAX_DATA_LENGTH} characters as JSON")
         if _depth(item.reviewed_data) > MAX_DATA_DEPTH:
