@@ -28,6 +28,8 @@ SESSIONS = (
     "limits",
     "scheduled",
     "errors",
+    "headers",
+    "unchanged",
     "kept",
     "signed",
     "program",
@@ -75,6 +77,11 @@ def test_the_sessions_in_order(platform: Platform) -> None:
     assert history == '{"firings":[],"next_before":null}'
     assert "'loc': ['query', 'cron']" in wrong
     assert "'loc': ['header', 'Idempotency-Key']" in said["errors"]
+    assert sorted(line.rstrip("0123456789") for line in said["headers"].splitlines()) == [
+        "server-timing: total;dur=",
+        "x-request-id: tour-",
+    ]
+    assert f"prints `{said['unchanged']}`" in TOUR
     assert said["signed"].splitlines() == ["bearer", "3600"]
     assert said["program"].splitlines() == ["200", "Missing required permission: IDENTITY"]
     assert said["paying"].splitlines() == ["500", "500", "payments_not_configured"]

@@ -183,12 +183,6 @@ async def test_health_is_unavailable_without_the_database(settings: Settings) ->
     assert (response.status_code, response.json()["code"]) == (503, "unavailable")
 
 
-async def test_docs_are_served(api: Api) -> None:
-    response = await api().get("/docs")
-    assert response.status_code == 200
-    assert "swagger" in response.text
-
-
 # --- errors
 
 

@@ -52,6 +52,13 @@ async def test_every_exception_has_one_form_and_tells_no_secrets(error: Exceptio
     assert ("request_id" in body) == (status >= 500)
 
 
+async def test_text_that_has_no_place_in_the_database_is_the_clients_mistake() -> None:
+    response = await answer(asyncpg.CharacterNotInRepertoireError("secret text"))
+    assert (response.status_code, response.json()["code"]) == (422, "invalid")
+    assert "U+0000" in response.json()["detail"][0]["msg"]
+    assert "secret" not in response.text
+
+
 async def test_details_hints_and_headers_go_along() -> None:
     detail: dict[str, Any] = {"type": "x", "message": "m"}
     response = await answer(Conflict("m", detail=detail, hint="Try later.", headers={"Retry-After": "1"}))

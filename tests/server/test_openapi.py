@@ -5,6 +5,7 @@ import json
 from types import ModuleType
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from agentplat.infra.settings import Settings
@@ -134,8 +135,60 @@ def test_every_operation_documents_its_refusals(served: Any) -> None:
         for method, operation in item.items():
             secured = bool(operation.get("security"))
             assert secured == ("401" in operation["responses"]), (method, path)
-            assert "400" not in operation["responses"], "what does not validate is answered with 422"
             assert operation["description"]
+            responses = operation["responses"]
+            assert {"500", "503"} <= responses.keys()
+            if secured:
+                assert {"403", "429"} <= responses.keys(), (method, path)
+            if "requestBody" in operation:
+                assert {"408", "413", "422"} <= responses.keys(), (method, path)
+            if any(one["in"] == "path" for one in operation.get("parameters", ())):
+                assert {"404", "422"} <= responses.keys(), (method, path)
+            for status, response in responses.items():
+                if status >= "400":
+                    assert referred(served, response)["content"]["application/json"]["schema"]["$ref"] in (
+                        "#/components/schemas/Error",
+                        "#/components/schemas/HTTPValidationError",
+                    )
+
+
+def referred(document: Any, value: Any) -> Any:
+    if reference := value.get("$ref"):
+        value = document
+        for step in reference.split("/")[1:]:
+            value = value[step]
+    return value
+
+
+def test_400_is_told_only_where_a_handler_says_what_it_is(served: Any) -> None:
+    """What does not validate is answered with 422, whatever Litestar would answer."""
+    told = {
+        response["description"]
+        for item in served["paths"].values()
+        for operation in item.values()
+        for status, response in operation["responses"].items()
+        if status == "400"
+    }
+    assert told
+    assert not any("syntax" in description or "Validation" in description for description in told)
+
+
+def test_every_body_has_an_example_that_is_one(served: Any) -> None:
+    checked = 0
+    for path, item in served["paths"].items():
+        for method, operation in item.items():
+            holders = [*operation["responses"].values(), operation.get("requestBody", {})]
+            for content in (content for one in holders for content in one.get("content", {}).values()):
+                if "schema" in content and "example" in content:
+                    schema = {**content["schema"], "components": served["components"]}
+                    found = list(jsonschema_rs.validator_for(schema).iter_errors(content["example"]))
+                    assert not found, (method, path, found[0].message)
+                    checked += 1
+    assert checked > 50
+
+
+def test_making_the_document_twice_makes_the_same(served: Any) -> None:
+    assert json.loads(document(create_app(Settings()))) == served
 
 
 def test_headers_of_runs_are_documented(served: Any) -> None:
@@ -146,9 +199,9 @@ def test_headers_of_runs_are_documented(served: Any) -> None:
         return {one["name"] for one in operation["parameters"] if one["in"] == "header" and not one["required"]}
 
     assert asked(execute) == {"Idempotency-Key", "Prefer"}
-    assert asked(look) == {"Prefer"}
+    assert asked(look) == {"If-None-Match", "Prefer"}
     assert set(execute["responses"]["200"]["headers"]) == {"Idempotency-Replayed", "Preference-Applied"}
-    assert set(look["responses"]["200"]["headers"]) == {"Preference-Applied"}
+    assert set(look["responses"]["200"]["headers"]) == {"ETag", "Preference-Applied"}
     assert execute["responses"]["409"]["content"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from granian import Granian
 from granian.constants import Interfaces, Loops
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from agentplat.cli.supervisor import check_port
@@ -43,6 +44,7 @@ def command(host: str | None, port: int | None, processes: int | None) -> None:
         websockets=True,
         backlog=4096,
         backpressure=MOST_CONNECTIONS,
+        http1_settings=HTTP1Settings(header_read_timeout=round(settings.request_seconds * 1000)),
         # The only process that there is takes the server down with it: a start that fails must be seen to fail.
         respawn_failed_workers=processes > 1,
         respawn_interval=0.5,

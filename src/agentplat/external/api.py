@@ -19,6 +19,7 @@ from agentplat.external.models import (
     Me,
     StartedExecution,
 )
+from agentplat.infra.refusals import refusal
 from agentplat.integrations import service as integrations
 from agentplat.integrations.models import NAME, CredentialsSummary, ProgramCredentialsBody, ProviderInfo
 from agentplat.runs import service as runs
@@ -27,11 +28,12 @@ from agentplat.runs.models import ExecuteBody
 CurrentUser = NamedDependency[User]
 GraphId = FromPath[str]
 Provider = Annotated[str, PathParameter(pattern=NAME)]
-NO_PROVIDER = ResponseSpec(data_container=None, description="There is no such provider.", generate_examples=False)
-NO_CREDENTIALS = ResponseSpec(
-    data_container=None, description="There are no such credentials.", generate_examples=False
-)
-TAKEN = ResponseSpec(data_container=None, description="There are too many credentials.", generate_examples=False)
+NO_PROVIDER = refusal("There is no such provider.")
+NO_CREDENTIALS = refusal("There are no such credentials.")
+TAKEN = refusal("There are too many credentials.")
+FAILED = refusal("The block does not take this input, or has failed.")
+NOT_STARTABLE = refusal("The graph can't begin with these inputs.")
+UNPAID = refusal("The balance does not cover it.")
 PathVersion = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
 
 
@@ -45,13 +47,13 @@ async def get_me(user: CurrentUser) -> Me:
     return await service.me(user)
 
 
-@get("/blocks", media_type=MediaType.JSON, opt=needs(Permission.READ_BLOCK))
+@get("/blocks", media_type=MediaType.JSON, opt={**needs(Permission.READ_BLOCK), "static": True})
 async def list_external_blocks(user: CurrentUser) -> Response[list[BlockDescription]]:
     """Every block that can be used, with the schemas of its pins."""
     return Response(blocks.catalogue(), media_type=MediaType.JSON)  # type: ignore[arg-type]
 
 
-@post("/blocks/{block_id:str}/execute", status_code=200, opt=needs(Permission.EXECUTE_BLOCK))
+@post("/blocks/{block_id:str}/execute", status_code=200, opt=needs(Permission.EXECUTE_BLOCK), responses={400: FAILED})
 async def execute_external_block(
     block_id: FromPath[str], data: JSONBody[dict[str, Any]], user: CurrentUser
 ) -> dict[str, list[Any]]:
@@ -59,7 +61,12 @@ async def execute_external_block(
     return await blocks.execute(user.id, block_id, data)
 
 
-@post("/graphs/{graph_id:str}/execute/{graph_version:str}", status_code=200, opt=needs(Permission.EXECUTE_GRAPH))
+@post(
+    "/graphs/{graph_id:str}/execute/{graph_version:str}",
+    status_code=200,
+    opt=needs(Permission.EXECUTE_GRAPH),
+    responses={400: NOT_STARTABLE, 402: UNPAID},
+)
 async def execute_external_graph(
     graph_id: GraphId, graph_version: PathVersion, user: CurrentUser, data: JSONBody[ExecuteGraph | None] = None
 ) -> StartedExecution:

@@ -19,11 +19,13 @@ from agentplat.graphs.models import (
     GraphSettingsPatch,
     SetGraphActiveVersion,
 )
+from agentplat.infra.refusals import refusal
 
 GraphId = FromPath[str]
 PathVersion = Annotated[int, PathParameter(ge=1, le=MAX_VERSION)]
 QueryVersion = Annotated[int | None, QueryParameter(ge=1, le=MAX_VERSION)]
 CurrentUser = NamedDependency[User]
+INVALID = refusal("The nodes and links make no graph; `detail` says what is wrong.")
 
 
 @get("/")
@@ -32,13 +34,13 @@ async def list_graphs(user: CurrentUser) -> list[GraphMeta]:
     return await service.list_(user)
 
 
-@post("/", status_code=200)
+@post("/", status_code=200, responses={400: INVALID})
 async def create_graph(data: JSONBody[CreateGraph], user: CurrentUser) -> GraphModel:
     """Create or import a graph. All ids are replaced; answers with the graph as stored."""
     return await service.create(user, data)
 
 
-@get("/{graph_id:str}")
+@get("/{graph_id:str}", opt={"etag": True})
 async def get_graph(
     graph_id: GraphId, user: CurrentUser, version: QueryVersion = None, for_export: FromQuery[bool] = False
 ) -> GraphModel:
@@ -46,7 +48,7 @@ async def get_graph(
     return await service.get(user, graph_id, version, for_export=for_export)
 
 
-@put("/{graph_id:str}")
+@put("/{graph_id:str}", responses={400: INVALID})
 async def update_graph(graph_id: GraphId, data: JSONBody[Graph], user: CurrentUser) -> GraphModel:
     """Store the next version of a graph; answers with it."""
     return await service.update(user, graph_id, data)
@@ -64,7 +66,7 @@ async def list_versions(graph_id: GraphId, user: CurrentUser) -> list[GraphModel
     return await service.versions(user, graph_id)
 
 
-@get("/{graph_id:str}/versions/{version:str}")
+@get("/{graph_id:str}/versions/{version:str}", opt={"etag": True})
 async def get_version(
     graph_id: GraphId, version: PathVersion, user: CurrentUser, for_export: FromQuery[bool] = False
 ) -> GraphModel:

@@ -13,12 +13,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from time import perf_counter
 from typing import Any
 
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
 from agentplat.infra.errors import AppError, ConfigError, Unavailable
+from agentplat.infra.serving import serving
 from agentplat.infra.settings import Settings
 
 MINIMUM_MAJOR = 15
@@ -147,14 +149,20 @@ class Database:
 
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[Any]:
-        async with self.pool.acquire() as connection:
-            pid = connection.get_server_pid()  # one that was lost meanwhile has none
-            try:
-                yield connection
-            except BaseException as error:
-                if not _is_answer(error):
-                    _doubtful.add(pid)
-                raise
+        served, began = serving.get(), perf_counter()
+        try:
+            async with self.pool.acquire() as connection:
+                pid = connection.get_server_pid()  # one that was lost meanwhile has none
+                try:
+                    yield connection
+                except BaseException as error:
+                    if not _is_answer(error):
+                        _doubtful.add(pid)
+                    raise
+        finally:
+            if served is not None:
+                served.database_seconds += perf_counter() - began
+                served.database_uses += 1
 
     def _joined(self) -> Any:
         """The connection of the transaction that this code is in, if any."""

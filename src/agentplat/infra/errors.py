@@ -63,6 +63,13 @@ class NotFound(AppError):
     code = "not_found"
 
 
+class TooSlow(AppError):
+    """The request took too long to arrive."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class Conflict(AppError):
     """This contradicts the present state."""
 
@@ -83,6 +90,13 @@ class Invalid(AppError):
     # `detail` is a list of {type, loc, msg, input}.
     status = 422
     code = "invalid"
+
+
+class TooMany(AppError):
+    """These are too many requests."""
+
+    status = 429
+    code = "rate_limited"
 
 
 class Unavailable(AppError):

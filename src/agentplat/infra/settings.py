@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ SIGN_ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES256K", "ES384", "ES512", "ES521", "EdDSA"),
 )
+Network = IPv4Network | IPv6Network
 DEFAULT_HOME = Path("~/.agentplat")
 # Ten years: dates can't be had for just any number of seconds.
 MAX_DEADLINE_SECONDS = 315_360_000
@@ -72,6 +74,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     clamav_host: str | None = None
     clamav_port: int = 3310
     clamav_timeout_seconds: float = 60.0
+    request_seconds: float = 30.0
+    rate_limit: int = 30_000
+    rate_limit_per_key: int = 12_000
+    rate_limit_sign_in: int = 300
+    trusted_proxies: tuple[Network, ...] = ()
     run_deadline_seconds: int = 86_400
     max_node_executions: int = 100_000
     lease_seconds: float = 10.0
@@ -196,6 +203,10 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in items if item.strip())
 
 
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ip_network(item, strict=False) for item in _list(text))
+
+
 def _secrets(text: str) -> tuple[str, ...]:
     found = _list(text)
     if any(len(secret) < SHORTEST_SECRET for secret in found):
@@ -240,6 +251,11 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("clamav_host", ("CLAMAV_SERVICE_HOST",), str),
     ("clamav_port", ("CLAMAV_SERVICE_PORT",), _number(int, 1, 65_535)),
     ("clamav_timeout_seconds", ("CLAMAV_SERVICE_TIMEOUT",), _number(float, 0.1, 3600)),
+    ("request_seconds", ("AGENTPLAT_REQUEST_SECONDS",), _number(float, 0.1, 3600)),
+    ("rate_limit", ("AGENTPLAT_RATE_LIMIT",), _number(int, 0)),
+    ("rate_limit_per_key", ("AGENTPLAT_RATE_LIMIT_PER_KEY",), _number(int, 0)),
+    ("rate_limit_sign_in", ("AGENTPLAT_RATE_LIMIT_SIGN_IN",), _number(int, 0)),
+    ("trusted_proxies", ("AGENTPLAT_TRUSTED_PROXIES",), _networks),
     ("run_deadline_seconds", ("AGENTPLAT_RUN_DEADLINE",), _number(int, 1, MAX_DEADLINE_SECONDS)),
     ("max_node_executions", ("AGENTPLAT_MAX_NODE_EXECUTIONS",), _number(int, 1)),
     ("lease_seconds", ("AGENTPLAT_LEASE",), _number(float, 0.5, 3600)),

@@ -5,10 +5,12 @@ Never log tokens, credentials, node data or query strings: an event has a name a
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
+from agentplat.infra.serving import serving
 from agentplat.infra.settings import Settings
 
 # Chatty at INFO about things that we log ourselves, or that nobody asked for. httpx would log whole URLs.
@@ -23,6 +25,7 @@ def configure_logging(settings: Settings) -> None:
     json_lines = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _add_request_id,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -58,6 +61,12 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Its worker warns at every end that its own upkeep was still asleep; jobs that fail are errors.
     logging.getLogger("saq").setLevel(logging.ERROR)
+
+
+def _add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if served := serving.get():
+        event.setdefault("request_id", served.id)
+    return event
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -11,6 +11,7 @@ from agentplat.accounts import service as accounts
 from agentplat.accounts.errors import SubjectMissing
 from agentplat.accounts.models import User
 from agentplat.infra.errors import Unauthenticated, Unavailable
+from agentplat.infra.refusals import refusal
 from agentplat.infra.settings import get_settings
 from agentplat.realtime import service, streaming, tickets
 from agentplat.realtime.connection import TOO_SLOW, Connection
@@ -26,6 +27,8 @@ PROTOCOL = "agentplat"
 BEARER = "bearer."
 
 CurrentUser = NamedDependency[User]
+NO_POSITION = refusal("The position is none of this stream.")
+GONE = refusal("What followed can't be had any more; look at the state itself.")
 LastEventId = Annotated[
     str | None,
     HeaderParameter(name="Last-Event-ID", description="The `id` of the last event that the client has."),
@@ -71,7 +74,11 @@ async def issue_ticket(user: CurrentUser) -> Ticket:
     return Ticket(ticket=await tickets.issue(user), expires_in=tickets.EXPIRES_SECONDS)
 
 
-@get("/executions/{graph_exec_id:str}/events", opt={STREAMED: True, TICKETS: True})
+@get(
+    "/executions/{graph_exec_id:str}/events",
+    opt={STREAMED: True, TICKETS: True},
+    responses={400: NO_POSITION, 410: GONE},
+)
 async def run_events(
     graph_exec_id: FromPath[str],
     user: CurrentUser,
@@ -90,7 +97,7 @@ async def run_events(
     return await streaming.of_run(service.hub(), user, graph_exec_id, wanted)
 
 
-@get("/graphs/{graph_id:str}/events", opt={STREAMED: True, TICKETS: True})
+@get("/graphs/{graph_id:str}/events", opt={STREAMED: True, TICKETS: True}, responses={400: NO_POSITION, 410: GONE})
 async def graph_events(
     graph_id: FromPath[str],
     user: CurrentUser,

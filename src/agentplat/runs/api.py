@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from litestar import Request, Response, Router, delete, get, post
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, PathParameter, QueryParameter
 
 from agentplat.accounts.models import User
 from agentplat.infra.inbound import while_connected
+from agentplat.infra.refusals import refusal
 from agentplat.runs import bulk, reviewing, service, sharing
 from agentplat.runs.models import (
     BulkIds,
@@ -67,22 +67,18 @@ REPLAYED = ResponseHeader(
     documentation_only=True,
     description="`true` where the run had been started by an earlier request under the same key.",
 )
-REUSED = ResponseSpec(
-    data_container=None, description="`Idempotency-Key` was used for another request.", generate_examples=False
-)
-
-FULL = ResponseSpec(
-    data_container=None,
-    description="Too many of your runs wait for their turn; `Retry-After` says when to try again.",
-    generate_examples=False,
-)
+NOT_STARTABLE = refusal("The graph can't begin with these inputs.")
+UNPAID = refusal("The balance does not cover it.")
+REUSED = refusal("`Idempotency-Key` was used for another request.")
+FULL = refusal("Too many requests, or too many of your runs wait for their turn; `Retry-After` says when to try again.")
+REVIEWED = refusal("This contradicts what was decided before.")
 
 
 @post(
     "/graphs/{graph_id:str}/execute/{graph_version:str}",
     status_code=200,
     response_headers=[WAITED, REPLAYED],
-    responses={409: REUSED, 429: FULL},
+    responses={400: NOT_STARTABLE, 402: UNPAID, 409: REUSED, 429: FULL},
 )
 async def execute_graph(
     graph_id: GraphId,
@@ -118,7 +114,7 @@ async def list_graph_executions(
     return await service.page(user.id, graph_id, page, page_size)
 
 
-@get("/graphs/{graph_id:str}/executions/{graph_exec_id:str}", response_headers=[WAITED])
+@get("/graphs/{graph_id:str}/executions/{graph_exec_id:str}", response_headers=[WAITED], opt={"etag": True})
 async def get_execution(
     graph_id: GraphId, graph_exec_id: RunId, user: CurrentUser, request: AnyRequest, prefer: Prefer = None
 ) -> Response[Run | RunWithNodes]:
@@ -191,7 +187,7 @@ async def list_reviews_of_execution(graph_exec_id: RunId, user: CurrentUser) -> 
     return await reviewing.pending_of_run(user.id, graph_exec_id)
 
 
-@post("/review/action", status_code=200)
+@post("/review/action", status_code=200, responses={400: REVIEWED, 409: REVIEWED})
 async def decide_reviews(data: JSONBody[ReviewRequest], user: CurrentUser) -> ReviewResponse:
     """Approve or reject what waits in one run; the run goes on once nothing of it waits any more."""
     return await reviewing.answer(user.id, data.reviews)

@@ -5,6 +5,7 @@ from litestar import Request, Response, get
 from agentplat.server.auth import PUBLIC
 from agentplat.server.lifespan import check_database
 from agentplat.server.openapi import document
+from agentplat.server.representation import STATIC
 
 
 @get("/health", opt={PUBLIC: True}, tags=["health"])
@@ -21,6 +22,6 @@ async def alive() -> dict[str, str]:
     return {"status": "healthy"}
 
 
-@get("/openapi.json", opt={PUBLIC: True}, include_in_schema=False, sync_to_thread=False)
+@get("/openapi.json", opt={PUBLIC: True, STATIC: True}, include_in_schema=False, sync_to_thread=False)
 def openapi(request: Request) -> Response[bytes]:  # type: ignore[type-arg]
     return Response(document(request.app), media_type="application/json")

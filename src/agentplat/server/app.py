@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
 from litestar import Litestar
-from litestar.config.compression import CompressionConfig
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.types import (
@@ -20,19 +20,16 @@ from litestar.types import (
 )
 
 from agentplat.infra.settings import Settings
-from agentplat.realtime.service import SERVING, STREAMED
+from agentplat.realtime.service import SERVING
 from agentplat.server import metrics, openapi
 from agentplat.server.auth import Authentication, current_user
 from agentplat.server.cors import Cors
 from agentplat.server.edge import Edge
 from agentplat.server.errors import render
-from agentplat.server.lifespan import services, socket_services
+from agentplat.server.lifespan import LIMITS, services, socket_services
+from agentplat.server.limits import Limits
 from agentplat.server.request import ApiRequest
 from agentplat.server.routes import ROUTES, SOCKET_ROUTES
-
-COMPRESSED_FROM_BYTES = 50_000
-# Higher levels gain a few percent for several times the time, and compressing holds up the event loop.
-COMPRESSION_LEVEL = 4
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
@@ -71,26 +68,23 @@ def create_socket_app(settings: Settings | None = None) -> Litestar:
 
 
 def _assembled(routes: list[ControllerRouterHandler], lifespan: Lifespan, settings: Settings) -> Litestar:
+    limits = Limits(settings)
     app = Application(
         route_handlers=routes,
         dependencies={"user": Provide(current_user, sync_to_thread=False)},
-        middleware=[Authentication()],
+        middleware=[Authentication(limits)],
         exception_handlers={Exception: render},
         lifespan=[lifespan],
         request_class=ApiRequest,
         request_max_body_size=settings.max_request_bytes,
-        compression_config=CompressionConfig(
-            backend="gzip",
-            minimum_size=COMPRESSED_FROM_BYTES,
-            gzip_compress_level=COMPRESSION_LEVEL,
-            # What comes in small pieces must not wait for more of them.
-            exclude_opt_key=STREAMED,
-        ),
         openapi_config=openapi.config(),
         logging_config=None,
+        # The lifespan gives it Redis.
+        state=State({LIMITS: limits}),
     )
-    app.edge = Edge(super(Application, app).__call__, Cors(settings.backend_cors_allow_origins))
-    if settings.enable_metrics:
+    counts = metrics.Counts() if settings.enable_metrics else None
+    if counts is not None:
         app.register(metrics.show)
-        app.edge = metrics.Measured(app.edge)
+    cors = Cors(settings.backend_cors_allow_origins)
+    app.edge = Edge(super(Application, app).__call__, cors, settings.request_seconds, counts)
     return app

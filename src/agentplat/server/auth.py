@@ -10,16 +10,19 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from agentplat.accounts import service as accounts
 from agentplat.accounts.errors import ApiKeyMissing, InPersonOnly, TokenMissing
-from agentplat.accounts.models import DEFAULT_USER, Permission, User
+from agentplat.accounts.models import DEFAULT_USER, User
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.realtime.service import TICKETS, redeem
+from agentplat.server.limits import ADDRESS, KEY, USER, Limits
 
 PUBLIC = "public"
 # Not for administrators who act as somebody else: what they would learn or change is the person's own.
 IN_PERSON = "in_person"
 # Also for backends with the service-role key.
 SERVICE_KEY = "service_key"
+# Without a token, and therefore limited by the address that it comes from.
+BY_ADDRESS = "by_address"
 # For programs: an API key with this permission instead of a token.
 PERMISSION = "permission"
 
@@ -27,18 +30,29 @@ _log = get_logger(__name__)
 
 
 class Authentication(ASGIMiddleware):
-    """Puts the user into the scope before anything of the body is read."""
+    """Puts the user into the scope before anything of the body is read, and counts the request as theirs."""
 
     scopes = (ScopeType.HTTP,)
-    exclude_opt_key = PUBLIC
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         opt = scope["route_handler"].opt
-        if permission := opt.get(PERMISSION):
+        if opt.get(PUBLIC):
+            if opt.get(BY_ADDRESS):
+                await self.limits.take(scope, ADDRESS, self.limits.address(scope))  # type: ignore[arg-type]
+        elif permission := opt.get(PERMISSION):
             # Nothing but its key says who a program is, and nobody acts for it.
-            scope["user"] = await _owner(scope, permission)
-            await next_app(scope, receive, send)
-            return
+            key = _api_key(scope)
+            scope["user"] = user = await accounts.user_of_key(key, permission)
+            await self.limits.take(scope, KEY, key)
+            await self.limits.take(scope, USER, user.id)
+        else:
+            scope["user"] = await self._person(scope, opt)
+        await next_app(scope, receive, send)
+
+    async def _person(self, scope: Scope, opt: dict[str, Any]) -> User:
         authorization = target = ""
         for name, value in scope["headers"]:
             if name == b"authorization":
@@ -46,13 +60,12 @@ class Authentication(ASGIMiddleware):
             elif name == b"x-act-as-user-id":
                 target = value.decode("latin-1").strip()
         if opt.get(SERVICE_KEY) and accounts.is_service_key(_token(authorization)):
-            scope["user"] = accounts.SERVICE
-            await next_app(scope, receive, send)
-            return
+            return accounts.SERVICE
         if not authorization and opt.get(TICKETS) and (ticket := _ticket(scope)):
             user = await redeem(ticket)
         else:
             user = _user(authorization)
+        await self.limits.take(scope, USER, user.id)
         if target and opt.get(IN_PERSON):
             raise InPersonOnly
         if target and target != user.id:
@@ -60,8 +73,7 @@ class Authentication(ASGIMiddleware):
             _log.info("impersonation", admin_id=admin.id, user_id=user.id, path=scope["path"])
         else:
             await accounts.ensure_user(user)
-        scope["user"] = user
-        await next_app(scope, receive, send)
+        return user
 
 
 def _ticket(scope: Scope) -> str | None:
@@ -70,10 +82,10 @@ def _ticket(scope: Scope) -> str | None:
     return given[-1] if given else None
 
 
-async def _owner(scope: Scope, permission: Permission) -> User:
+def _api_key(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-api-key" and value.strip():
-            return await accounts.user_of_key(value.decode("latin-1").strip(), permission)
+            return value.decode("latin-1").strip()
     raise ApiKeyMissing
 
 

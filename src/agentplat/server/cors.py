@@ -12,6 +12,11 @@ from agentplat.infra.errors import ConfigError
 
 REGEX = "regex:"
 METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+# What scripts of those pages may read of an answer besides its body.
+EXPOSED = (
+    b"X-Request-Id, Server-Timing, ETag, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset,"
+    b" Idempotency-Replayed, Preference-Applied"
+)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -38,7 +43,7 @@ class Cors:
             headers += [
                 (b"access-control-allow-origin", origin),
                 (b"access-control-allow-credentials", b"true"),
-                (b"access-control-expose-headers", b"X-Request-Id, Idempotency-Replayed, Preference-Applied"),
+                (b"access-control-expose-headers", EXPOSED),
             ]
         return headers
 

@@ -1,21 +1,29 @@
-"""What every response carries, whoever made it, also a 404 or a refused token: an id, and headers for browsers.
+"""What every request and every response passes, whoever answers, also a 404 or a refused token.
 
-It wraps the whole application, because Litestar runs its own middleware only for requests that have found a route.
+One wrapper around the whole application rather than a stack of them: each would cost every request as much as all of
+this does. Litestar runs its own middleware only for requests that have found a route.
 """
 
+import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
-from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Receive, Send
-from structlog.contextvars import bind_contextvars, reset_contextvars
+from litestar.types import HTTPScope, Message, Receive, Send
 
-from agentplat.server.cors import Cors
+from agentplat.infra.errors import TooSlow
+from agentplat.infra.serving import Served, serving
+from agentplat.server.cors import Cors, Headers
+from agentplat.server.limits import Bucket
+from agentplat.server.metrics import Counts
+from agentplat.server.representation import Representations
 
 _ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
-Headers = list[tuple[bytes, bytes]]
+# A body may take longer than its time by a second for each of so many bytes that have come.
+LEAST_BYTES_PER_SECOND = 10_000
 
 SECURITY: Headers = [
     (b"x-content-type-options", b"nosniff"),
@@ -23,6 +31,8 @@ SECURITY: Headers = [
     (b"x-xss-protection", b"1; mode=block"),
     (b"referrer-policy", b"strict-origin-when-cross-origin"),
 ]
+# For answers that are no pages: whoever gets a browser to show one gets nothing to run.
+NO_PAGE: Headers = [(b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")]
 NOT_STORED: Headers = [
     (b"cache-control", b"no-store, no-cache, must-revalidate, private"),
     (b"pragma", b"no-cache"),
@@ -41,45 +51,123 @@ CACHEABLE = (
 )
 SHARED = "/public/shared"
 
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
 
 class Edge:
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], cors: Cors) -> None:
+    """`request_seconds`: in which a body has to arrive. `counts` where requests are counted."""
+
+    def __init__(self, app: App, cors: Cors, request_seconds: float, counts: Counts | None = None) -> None:
         self.app = app
         self.cors = cors
+        self.request_seconds = request_seconds
+        self.counts = counts
+        self.representations = Representations()
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        origin = requested = request_id = None
-        for name, value in scope["headers"]:
-            if name == b"origin":
-                origin = value
-            elif name == b"x-request-id":
-                requested = value
-        request_id = requested if requested and _ACCEPTED_ID.fullmatch(requested) else uuid4().hex.encode()
-        path, method = scope["path"], scope["method"]
-        headers = [*SECURITY, (b"x-request-id", request_id)]
+        headers = dict(scope["headers"])
+        requested = headers.get(b"x-request-id")
+        served = Served(requested.decode() if requested and _ACCEPTED_ID.fullmatch(requested) else os.urandom(16).hex())
+        answer = _Answer(self, scope, headers, served, send)
+        scope["request_id"] = served.id  # type: ignore[typeddict-unknown-key]
+        token = serving.set(served)
+        try:
+            if scope["method"] == "OPTIONS" and (origin := headers.get(b"origin")) is not None:
+                await self.cors.answer(scope, origin, answer.send)
+            else:
+                if b"content-length" in headers or b"transfer-encoding" in headers or scope["http_version"] == "2":
+                    receive = _Arrival(receive, self.request_seconds).receive
+                await self.app(scope, receive, answer.send)
+        finally:
+            serving.reset(token)
+            if self.counts is not None:
+                self.counts.count(scope, answer.status, perf_counter() - answer.began)
+
+
+class _Answer:
+    """One response on its way out. One that is whole waits for its body, which decides on some of its headers."""
+
+    __slots__ = ("began", "edge", "headers", "scope", "sending", "served", "start", "status")
+
+    def __init__(
+        self, edge: Edge, scope: HTTPScope, headers: dict[bytes, bytes], served: Served, sending: Send
+    ) -> None:
+        self.began = perf_counter()
+        self.edge = edge
+        self.scope = scope
+        self.headers = headers
+        self.served = served
+        self.sending = sending
+        self.status = 500
+        self.start: Any = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = dict(message["headers"])
+            if b"content-length" in own:
+                self.start = message, own
+                return
+            message["headers"] = self._complete(message, own)
+        elif self.start is not None and message["type"] == "http.response.body":
+            (start, own), self.start = self.start, None
+            if not message.get("more_body"):
+                body = await self.edge.representations.choose(
+                    self.scope, self.headers, start, own, message.get("body", b"")
+                )
+                self.status, message["body"] = start["status"], body
+            start["headers"] = self._complete(start, own)
+            await self.sending(start)
+        await self.sending(message)
+
+    def _complete(self, start: Any, own: dict[bytes, bytes]) -> Headers:
+        scope = self.scope
+        path = scope["path"]
+        headers = [*start["headers"], *SECURITY, (b"x-request-id", self.served.id.encode())]
+        headers.append((b"server-timing", self._timing()))
+        if b"content-security-policy" not in own:
+            headers += NO_PAGE
+        if not (b"cache-control" in own or (scope["method"] in ("GET", "HEAD") and path.startswith(CACHEABLE))):
+            headers += NOT_STORED
         if SHARED in path:
             headers += NOT_INDEXED
-        if origin is not None:
-            headers += self.cors.headers(origin)
-        stored = method in ("GET", "HEAD") and path.startswith(CACHEABLE)
+        if (origin := self.headers.get(b"origin")) is not None:
+            headers += self.edge.cors.headers(origin)
+        bucket: Bucket | None = scope.get("rate_limit")  # type: ignore[assignment]
+        if bucket is not None:
+            headers += bucket.headers()
+        return headers
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = _added(message, headers, stored)
-            await send(message)
+    def _timing(self) -> bytes:
+        """Milliseconds until the answer began, and how many of them, in how many turns, belong to the database."""
+        served = self.served
+        timing = b"total;dur=%.2f" % ((perf_counter() - self.began) * 1000)
+        if served.database_uses:
+            timing += b', db;dur=%.2f;desc="%d"' % (served.database_seconds * 1000, served.database_uses)
+        return timing
 
-        if origin is not None and method == "OPTIONS":
-            await self.cors.answer(scope, origin, send_with_headers)
-            return
-        scope["request_id"] = request_id.decode()  # type: ignore[typeddict-unknown-key]
-        tokens = bind_contextvars(request_id=scope["request_id"])  # type: ignore[typeddict-item]
+
+class _Arrival:
+    """One body on its way in, from a client that may be slow, but not for ever."""
+
+    __slots__ = ("deadline", "receiving", "whole")
+
+    def __init__(self, receiving: Receive, seconds: float) -> None:
+        self.receiving = receiving
+        self.deadline = asyncio.get_running_loop().time() + seconds
+        self.whole = False
+
+    async def receive(self) -> Any:
+        if self.whole:
+            return await self.receiving()
         try:
-            await self.app(scope, receive, send_with_headers)
-        finally:
-            reset_contextvars(**tokens)
-
-
-def _added(message: HTTPResponseStartEvent, headers: Headers, stored: bool) -> Headers:
-    own = list(message.get("headers", ()))
-    decided = stored or any(name.lower() == b"cache-control" for name, _ in own)
-    return own + headers if decided else own + headers + NOT_STORED
+            async with asyncio.timeout_at(self.deadline):
+                message = await self.receiving()
+        except TimeoutError:
+            raise TooSlow(headers={"Connection": "close"}) from None
+        if message["type"] == "http.request":
+            self.whole = not message.get("more_body")
+            self.deadline += len(message.get("body", b"")) / LEAST_BYTES_PER_SECOND
+        else:
+            self.whole = True
+        return message

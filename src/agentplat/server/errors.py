@@ -69,6 +69,8 @@ def _known(request: Request[Any, Any, Any], error: Exception) -> AppError:
         return TooLarge(f"The request exceeds the maximum allowed size of {limit} bytes")
     if isinstance(error, HTTPException):
         return _of_http(request, error)
+    if isinstance(error, asyncpg.CharacterNotInRepertoireError):
+        return invalid([_problem("value_error", ["request"], "A text contains the character U+0000")])
     if isinstance(error, UNREACHABLE):
         return Unavailable()
     return AppError(hint=_HINT)

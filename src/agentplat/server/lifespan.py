@@ -18,6 +18,8 @@ from agentplat.realtime import service as realtime
 from agentplat.runs import service as runs
 
 HEALTH_SECONDS = 2.0
+# Where the application's state has what counts requests.
+LIMITS = "limits"
 
 
 @asynccontextmanager
@@ -40,7 +42,7 @@ async def socket_services(app: Litestar) -> AsyncIterator[None]:
         stack.push_async_callback(blocks.close)
         await open_database(settings)
         stack.push_async_callback(close_database)
-        _ = await open_redis(settings)
+        app.state[LIMITS].client = await open_redis(settings)
         stack.push_async_callback(close_redis)
         await stack.enter_async_context(realtime.following())
         yield

@@ -1,11 +1,9 @@
 """Requests in numbers, and the page that shows everything this server counts. Both only with `ENABLE_METRICS`."""
 
-from collections.abc import Awaitable, Callable
-from time import perf_counter
-from typing import Any
+from collections.abc import Callable
 
 from litestar import Response, get
-from litestar.types import HTTPScope, Message, Receive, Send
+from litestar.types import HTTPScope
 from prometheus_client import Counter, Histogram
 
 from agentplat.infra import metrics
@@ -27,31 +25,19 @@ _durations = Histogram(
 Counting = tuple[Callable[[], None], Callable[[float], None]]
 
 
-class Measured:
-    """Counts the requests of an application. The children of the metrics are looked up once per route."""
+class Counts:
+    """Counts requests. The children of the metrics are looked up once per route."""
 
-    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
-        self.app = app
+    def __init__(self) -> None:
         self._known: dict[tuple[str, str, int], Counting] = {}
 
-    async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        began, status = perf_counter(), 500
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noting)
-        finally:
-            # Routing has put the template there: one line per route, whatever ids are in the paths.
-            method = scope["method"]
-            key = method if method in METHODS else "other", scope.get("path_template") or NO_ROUTE, status // 100
-            count, observe = self._known.get(key) or self._learn(key)
-            count()
-            observe(perf_counter() - began)
+    def count(self, scope: HTTPScope, status: int, seconds: float) -> None:
+        # Routing has put the template there: one line per route, whatever ids are in the paths.
+        method = scope["method"]
+        key = method if method in METHODS else "other", scope.get("path_template") or NO_ROUTE, status // 100
+        count, observe = self._known.get(key) or self._learn(key)
+        count()
+        observe(seconds)
 
     def _learn(self, key: tuple[str, str, int]) -> Counting:
         method, handler, status = key

@@ -1,18 +1,23 @@
 """The OpenAPI document: Litestar's, with what holds for all operations alike."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
-from litestar import Litestar
+from litestar import Litestar, Request
+from litestar.enums import OpenAPIMediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.router import Router
 from litestar.routes import HTTPRoute
 
-from agentplat.server.auth import PERMISSION, PUBLIC
+from agentplat.server import docs
+from agentplat.server.auth import BY_ADDRESS, PERMISSION, PUBLIC
+from agentplat.server.examples import add_examples
+from agentplat.server.representation import ETAG, STATIC
 
 SCHEME = "HTTPBearerJWT"
 KEY_SCHEME = "ApiKey"
@@ -25,6 +30,7 @@ ERROR: dict[str, Any] = {
         "message": {"type": "string"},
         "detail": {},
         "hint": {"type": "string"},
+        "request_id": {"type": "string"},
     },
     "required": ["code", "message", "detail"],
 }
@@ -49,11 +55,58 @@ SCHEMAS: dict[str, Any] = {
 }
 
 
+DESCRIPTION = """\
+The AutoGPT Platform contract, served by agentplat.
+
+Every answer has `X-Request-Id`, the one of the request or a new one, and `Server-Timing`. Answers to somebody who is \
+known have `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds). Every error has the form of the \
+schema `Error`. Administrators may act as somebody else with `X-Act-As-User-Id`."""
+
+# What any operation of a kind may answer, whatever its handler does.
+REFUSALS = {
+    "401": (UNAUTHENTICATED, "The token or API key is missing, expired or invalid."),
+    "403": ("Forbidden", "This is not for you: an administrator, or somebody in person, is asked for."),
+    "404": ("NotFound", "There is nothing under this id, or it is not yours; or nobody has the id to act as."),
+    "408": ("TooSlow", "The request took too long to arrive."),
+    "413": ("TooLarge", "The request is larger than this server accepts."),
+    "422": ("Invalid", "The request does not have the expected form."),
+    "429": ("TooMany", "These are too many requests; `Retry-After` says in how many seconds to try again."),
+    "500": ("Failed", "Something went wrong on our side. `request_id` says under which id the log has it."),
+    "503": ("Unavailable", "A service that this needs can't be reached right now."),
+}
+_IF_NONE_MATCH: dict[str, Any] = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "An `ETag` of an earlier answer: who has the present one gets 304.",
+}
+_ETAG: dict[str, Any] = {
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "What stands for exactly this content.",
+}
+
+
+class _Page(OpenAPIRenderPlugin):
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return made_once(request.app, "page", lambda: docs.page(msgspec.json.decode(document(request.app))).encode())
+
+
+class _Document(OpenAPIRenderPlugin):
+    """In place of the one that Litestar would show beside the page, which lacks what we add."""
+
+    media_type = OpenAPIMediaType.OPENAPI_JSON
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return document(request.app)
+
+
 def config() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="agentplat",
         version=version("agentplat"),
-        description="The AutoGPT Platform contract, served by agentplat.",
+        description=DESCRIPTION,
         use_handler_docstrings=True,
         components=Components(
             security_schemes={
@@ -61,50 +114,105 @@ def config() -> OpenAPIConfig:
                 KEY_SCHEME: SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header"),
             }
         ),
-        openapi_router=Router("/docs", route_handlers=[], opt={PUBLIC: True}, include_in_schema=False),
-        render_plugins=[SwaggerRenderPlugin(path="/")],
+        openapi_router=Router(
+            "/docs",
+            route_handlers=[],
+            opt={PUBLIC: True, STATIC: True},
+            include_in_schema=False,
+            response_headers={"Content-Security-Policy": docs.POLICY},
+        ),
+        render_plugins=[_Page(path="/"), _Document(path="/openapi.json")],
     )
 
 
 def document(app: Litestar) -> bytes:
-    schema = app.openapi_schema.to_schema()
+    return made_once(app, "document", lambda: msgspec.json.encode(_document(app)))
+
+
+def made_once(app: Litestar, name: str, make: Callable[[], bytes]) -> bytes:
+    """The same bytes object for as long as the application lives."""
+    if name not in app.state:
+        app.state[name] = make()
+    made: bytes = app.state[name]
+    return made
+
+
+def _document(app: Litestar) -> dict[str, Any]:
+    schema: dict[str, Any] = app.openapi_schema.to_schema()
     components = schema.setdefault("components", {})
     components["schemas"] = dict(sorted((components.get("schemas", {}) | SCHEMAS).items()))
-    components["responses"] = {
-        UNAUTHENTICATED: {
-            "description": "The token or API key is missing, expired or invalid.",
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-        }
-    }
+    components["responses"] = {name: _refusal(status, text) for status, (name, text) in REFUSALS.items()}
     for route in app.routes:
         if isinstance(route, HTTPRoute) and route.path_format in schema["paths"]:
             for handler in route.route_handlers:
                 _complete(schema["paths"][route.path_format], handler)
     schema["paths"] = dict(sorted(schema["paths"].items()))
-    return msgspec.json.encode(schema)
+    add_examples(schema)
+    return schema
+
+
+def _refusal(status: str, text: str) -> dict[str, Any]:
+    response = {"description": text, "content": _content("HTTPValidationError" if status == "422" else "Error")}
+    if status == "429":
+        response["headers"] = {"Retry-After": {"required": True, "schema": {"type": "string"}}}
+    return response
+
+
+def _content(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
 def _complete(path_item: dict[str, Any], handler: HTTPRouteHandler) -> None:
     for method in handler.http_methods:
-        operation = path_item.get(method.lower())
-        if operation is None:
-            continue
-        responses = operation["responses"]
-        # Litestar answers 400 to what does not validate; we answer 422, as the contract does.
-        if responses.pop("400", None) or "requestBody" in operation:
-            content = {"application/json": {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}}
-            responses["422"] = {"description": "The request does not have the expected form.", "content": content}
-        for status, response in responses.items():
-            if status >= "400":
-                response.setdefault("content", {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}})
-        if not handler.opt.get(PUBLIC):
-            operation["security"] = [{KEY_SCHEME if handler.opt.get(PERMISSION) else SCHEME: []}]
-            responses["401"] = {"$ref": f"#/components/responses/{UNAUTHENTICATED}"}
-        if permission := handler.opt.get(PERMISSION):
-            operation["x-required-permission"] = str(permission)
-            refused = {"schema": {"$ref": "#/components/schemas/Error"}}
-            responses["403"] = {
-                "description": f"The API key lacks {permission}.",
-                "content": {"application/json": refused},
-            }
-        operation["responses"] = dict(sorted(responses.items()))
+        if operation := path_item.get(method.lower()):
+            own = operation["responses"]
+            for status in _statuses(operation, handler):
+                name, _ = REFUSALS[status]
+                # What an operation says of a status itself is more exact.
+                own.setdefault(status, {"$ref": f"#/components/responses/{name}"})
+            for status, response in own.items():
+                if status >= "400" and "$ref" not in response:
+                    response.setdefault("content", _content("Error"))
+            _describe(operation, handler)
+            operation["responses"] = dict(sorted(own.items()))
+
+
+def _statuses(operation: dict[str, Any], handler: HTTPRouteHandler) -> list[str]:
+    own, opt = operation["responses"], handler.opt
+    statuses = ["500", "503"]
+    # Litestar answers 400 to what does not validate; we answer 422, as the contract does.
+    declared = handler.responses or {}
+    validated = "400" in own and 400 not in declared
+    if validated:
+        del own["400"]
+    if validated or operation.get("parameters") or "requestBody" in operation:
+        if 422 not in declared:
+            own.pop("422", None)
+        statuses.append("422")
+    if "requestBody" in operation:
+        statuses += ["408", "413"]
+    if not opt.get(PUBLIC):
+        statuses += ["401", "403", "429"]
+        if not opt.get(PERMISSION) or any(one["in"] == "path" for one in operation.get("parameters", ())):
+            statuses.append("404")
+    elif opt.get(BY_ADDRESS):
+        statuses.append("429")
+    return statuses
+
+
+def _describe(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
+    opt, own = handler.opt, operation["responses"]
+    permission = opt.get(PERMISSION)
+    if not opt.get(PUBLIC):
+        operation["security"] = [{KEY_SCHEME if permission else SCHEME: []}]
+    if permission:
+        operation["x-required-permission"] = str(permission)
+        own["403"] = {"description": f"The API key lacks {permission}.", "content": _content("Error")}
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path" and parameter["schema"].get("type") == "string":
+            # Without it the path would be another one.
+            parameter["schema"].setdefault("minLength", 1)
+    if opt.get(ETAG) or opt.get(STATIC):
+        operation.setdefault("parameters", []).append(_IF_NONE_MATCH)
+        own["200"].setdefault("headers", {})["ETag"] = _ETAG
+        own["304"] = {"description": "The client has this answer already.", "headers": {"ETag": _ETAG}}

@@ -2,16 +2,16 @@
 
 from litestar import Router, delete, get, post, put
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from agentplat.accounts import api_keys
 from agentplat.accounts.models import ApiKeyBody, ApiKeyInfo, CreatedApiKey, PermissionsBody, User
+from agentplat.infra.refusals import refusal
 
 CurrentUser = NamedDependency[User]
 KeyId = FromPath[str]
-REVOKED = ResponseSpec(data_container=None, description="The key was revoked.", generate_examples=False)
-FULL = ResponseSpec(data_container=None, description="There are too many keys.", generate_examples=False)
+REVOKED = refusal("The key was revoked.")
+FULL = refusal("There are too many keys.")
 # What a new key can do, its owner is answerable for.
 IN_PERSON = {"in_person": True}
 

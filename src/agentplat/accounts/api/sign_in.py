@@ -19,21 +19,28 @@ from agentplat.accounts.models import (
     UserUpdate,
     VerifyBody,
 )
+from agentplat.infra.refusals import refusal
 from agentplat.infra.settings import get_settings
 
 CurrentUser = NamedDependency[User]
 # By another name than the request's own `scope`.
 Sessions = Annotated[sign_in.Scope, QueryParameter(name="scope")]
-PUBLIC = {"public": True}
+WRONG = refusal("The password, or the refresh token, is wrong.")
+SPENT = refusal("The link is invalid, was used already, or has expired.")
+ELSEWHERE = refusal("This way of signing in is not offered here.")
+TAKEN = refusal("The address belongs to another account.")
+UNFIT = refusal("The body does not have the expected form, the password is too weak, or the account can't be made.")
+# Who has no token yet is known by an address.
+PUBLIC = {"public": True, "by_address": True}
 
 
-@post("/signup", status_code=200, opt=PUBLIC)
+@post("/signup", status_code=200, opt=PUBLIC, responses={404: ELSEWHERE, 422: UNFIT})
 async def sign_up(data: JSONBody[SignUpBody]) -> Session:
     """Make an account and sign in to it. Of `data` only `name` is kept."""
     return await sign_in.sign_up(data)
 
 
-@post("/token", status_code=200, opt=PUBLIC)
+@post("/token", status_code=200, opt=PUBLIC, responses={400: WRONG, 404: ELSEWHERE})
 async def get_token(
     data: JSONBody[TokenBody], grant_type: FromQuery[Literal["password", "refresh_token", "pkce"]]
 ) -> Session:
@@ -55,7 +62,7 @@ async def get_user(user: CurrentUser) -> AuthUser:
     return await sign_in.get(user)
 
 
-@put("/user", opt={"in_person": True})
+@put("/user", opt={"in_person": True}, responses={409: TAKEN, 422: UNFIT})
 async def update_user(data: JSONBody[UserUpdate], user: CurrentUser) -> AuthUser:
     """Change your password, which ends all your other sessions, your name, or your address, once it is verified."""
     return await sign_in.update(user, data)
@@ -67,20 +74,20 @@ async def log_out(user: CurrentUser, sessions: Sessions = "global") -> None:
     await sign_in.sign_out(user, sessions)
 
 
-@post("/recover", status_code=200, opt=PUBLIC)
+@post("/recover", status_code=200, opt=PUBLIC, responses={404: ELSEWHERE})
 async def recover(data: JSONBody[RecoverBody], redirect_to: FromQuery[str | None] = None) -> dict[str, Any]:
     """Have a link made for setting a new password. The answer is the same whether or not anybody has the address."""
     await sign_in.recover(data.email, redirect_to)
     return {}
 
 
-@post("/verify", status_code=200, opt=PUBLIC)
+@post("/verify", status_code=200, opt=PUBLIC, responses={403: SPENT, 404: ELSEWHERE, 409: TAKEN, 422: UNFIT})
 async def verify(data: JSONBody[VerifyBody]) -> Session | AuthUser:
     """Redeem the token of a link, of the type `recovery` or `email_change`. It works once."""
     return await sign_in.verify(data)
 
 
-@post("/admin/users", status_code=200, opt={"service_key": True})
+@post("/admin/users", status_code=200, opt={"service_key": True}, responses={422: UNFIT})
 async def create_user_as_admin(data: JSONBody[AdminUserBody], user: CurrentUser) -> AuthUser:
     """Make an account. For administrators and the service-role key."""
     return await sign_in.create_user(user, data)

@@ -1,0 +1,208 @@
+"""How many requests are taken from whom, on a real Redis."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+from msgspec.structs import replace
+from prometheus_client import REGISTRY
+from redis.asyncio import Redis
+
+from agentplat.accounts import service as accounts
+from agentplat.cli.supervisor import free_port
+from agentplat.infra.db import Database
+from agentplat.infra.errors import TooMany
+from agentplat.infra.redis import connect
+from agentplat.infra.settings import Settings
+from agentplat.server.app import create_app
+from agentplat.server.lifespan import LIMITS
+from agentplat.server.limits import ADDRESS, USER, Limits
+
+Client = Callable[..., httpx.AsyncClient]
+
+
+@pytest.fixture
+async def limited(
+    db: Database, redis: Redis, settings: Settings, make_token: Callable[..., str]
+) -> AsyncIterator[Client]:
+    """`limited("ann", rate_limit=60)`: a client of an application of its own, as another process would be."""
+    accounts.forget_users()
+    clients = []
+
+    def client(
+        user_id: str | None = None, *, using: Redis = redis, patience: float = 20, **limits: int
+    ) -> httpx.AsyncClient:
+        app = create_app(replace(settings, **limits))
+        app.state[LIMITS].client = using
+        app.state[LIMITS].answer_seconds = patience
+        headers = {"Authorization": f"Bearer {make_token(user_id)}"} if user_id else {}
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
+        clients.append(httpx.AsyncClient(transport=transport, base_url="http://agentplat", headers=headers))
+        return clients[-1]
+
+    yield client
+    for opened in clients:
+        await opened.aclose()
+
+
+async def taken(client: httpx.AsyncClient, number: int, path: str = "/api/auth/user/timezone") -> Counter[int]:
+    answers = await asyncio.gather(*(client.get(path) for _ in range(number)))
+    return Counter(answer.status_code for answer in answers)
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"agentplat_rate_limit_{name}_requests_total", labels) or 0
+
+
+async def test_of_many_at_once_no_more_than_the_limit_are_taken(limited: Client) -> None:
+    before = counted("refused", limit="user")
+    client = limited("ann", rate_limit=40)
+    # The bucket goes on filling, by one in 1.5 seconds.
+    found = await taken(client, 100)
+    assert 40 <= found[200] <= 45
+    assert found[429] == 100 - found[200]
+    assert counted("refused", limit="user") == before + found[429]
+    # Somebody else has a bucket of their own.
+    assert (await limited("bob", rate_limit=40).get("/api/auth/user/timezone")).status_code == 200
+
+
+async def test_processes_share_a_limit(limited: Client) -> None:
+    first, second = limited("ann", rate_limit=40), limited("ann", rate_limit=40)
+    found = sum(await asyncio.gather(taken(first, 60), taken(second, 60)), Counter())
+    assert 40 <= found[200] <= 45
+
+
+async def test_answers_tell_what_is_left(limited: Client) -> None:
+    client = limited("ann", rate_limit=6)
+    lefts = []
+    for _ in range(6):
+        answer = await client.get("/api/graphs")
+        assert answer.headers["ratelimit-limit"] == "6"
+        assert 0 < int(answer.headers["ratelimit-reset"]) <= 60
+        lefts.append(int(answer.headers["ratelimit-remaining"]))
+    assert lefts == [5, 4, 3, 2, 1, 0]
+    refused = await client.get("/api/graphs")
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert refused.json()["detail"] == "At most 6 requests a minute are taken from one user"
+    assert 1 <= int(refused.headers["retry-after"]) <= 10
+    assert refused.headers["ratelimit-remaining"] == "0"
+
+
+async def test_who_waits_as_told_is_let_in(limited: Client) -> None:
+    client = limited("ann", rate_limit=60)
+    assert (await taken(client, 70))[429] >= 8
+    refused = await client.get("/api/auth/user/timezone")
+    await asyncio.sleep(int(refused.headers["retry-after"]))
+    assert (await client.get("/api/auth/user/timezone")).status_code == 200
+
+
+async def test_most_requests_ask_redis_nothing(limited: Client, redis: Redis) -> None:
+    client = limited("ann", rate_limit=10_000)
+    await client.get("/api/auth/user/timezone")
+    before = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    assert (await taken(client, 250))[200] == 250
+    assert 1 <= (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"] - before <= 3
+
+
+async def test_without_redis_everybody_is_let_in_and_it_is_counted(limited: Client) -> None:
+    before = counted("unchecked")
+    gone = connect(f"redis://127.0.0.1:{free_port()}/0")
+    client = limited("ann", using=gone, rate_limit=10)
+    assert (await taken(client, 30))[200] == 30
+    assert counted("unchecked") == before + 30
+    assert "ratelimit-limit" not in (await client.get("/api/graphs")).headers
+    await gone.aclose()
+
+
+async def test_a_redis_that_does_not_answer_is_not_waited_for_twice(limited: Client) -> None:
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(listen, "127.0.0.1", 0)
+    hanging = connect(f"redis://127.0.0.1:{silent.sockets[0].getsockname()[1]}/0")
+    client = limited("ann", using=hanging, patience=0.5, rate_limit=10)
+    began = asyncio.get_running_loop().time()
+    assert (await taken(client, 20))[200] == 20
+    assert asyncio.get_running_loop().time() - began < 3
+    await hanging.aclose()
+    silent.close()
+
+
+async def test_nought_is_no_limit(limited: Client) -> None:
+    answer = await limited("ann", rate_limit=0).get("/api/graphs")
+    assert answer.status_code == 200
+    assert "ratelimit-limit" not in answer.headers
+
+
+async def test_a_key_has_a_limit_of_its_own_within_its_owners(limited: Client, redis: Redis) -> None:
+    client = limited("ann", rate_limit=100, rate_limit_per_key=10)
+    body = {"name": "x", "permissions": ["READ_BLOCK"]}
+    keys = [(await client.post("/api/api-keys", json=body)).json()["plain_text_key"] for _ in range(2)]
+    statuses = [Counter[int]() for _ in keys]
+    for key, found in zip(keys, statuses, strict=True):
+        for _ in range(12):
+            answer = await client.get("/external-api/v1/blocks", headers={"X-API-Key": key})
+            found[answer.status_code] += 1
+    assert [dict(found) for found in statuses] == [{200: 10, 429: 2}] * 2
+    assert int((await client.get("/api/graphs")).headers["ratelimit-remaining"]) in range(75, 82)
+    assert not any(key.encode() in name for name in await redis.keys() for key in keys)
+
+
+async def test_strangers_are_limited_by_their_address(limited: Client) -> None:
+    client = limited(rate_limit_sign_in=5)
+    body = {"email": "ann@example.com", "password": "wrong"}
+    answers = [await client.post("/auth/v1/token?grant_type=refresh_token", json=body) for _ in range(7)]
+    assert [answer.status_code for answer in answers] == [400] * 5 + [429] * 2
+    assert answers[-1].json()["code"] == "rate_limited"
+    assert (await client.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "trusted", "address"),
+    [
+        ("192.0.2.1", None, "", "192.0.2.1"),
+        ("192.0.2.1", "198.51.100.7", "", "192.0.2.1"),
+        ("10.0.0.1", "198.51.100.7", "10.0.0.0/8", "198.51.100.7"),
+        ("10.0.0.1", "203.0.113.9, 198.51.100.7, 10.2.3.4", "10.0.0.0/8", "198.51.100.7"),
+        ("10.0.0.1", "made up", "10.0.0.0/8", "10.0.0.1"),
+        ("10.0.0.1", None, "10.0.0.0/8", "10.0.0.1"),
+        ("2001:db8:1:2:3::4", None, "", "2001:db8:1:2::/64"),
+        (None, None, "", ""),
+    ],
+)
+def test_addresses_are_believed_only_from_proxies_of_ours(
+    peer: str | None, forwarded: str | None, trusted: str, address: str
+) -> None:
+    limits = Limits(Settings.from_env({"AGENTPLAT_TRUSTED_PROXIES": trusted}))
+    headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
+    scope: Any = {"client": (peer, 1) if peer else None, "headers": headers}
+    assert limits.address(scope) == address
+
+
+async def test_a_client_that_leaves_takes_nobody_along(redis: Redis, settings: Settings) -> None:
+    """All that wait for tokens wait for one question, which the first of them has asked."""
+    limits = Limits(replace(settings, rate_limit=100))
+    limits.client = redis
+    first = asyncio.create_task(limits.take({}, USER, "ann"))
+    others = [asyncio.create_task(limits.take({}, USER, "ann")) for _ in range(20)]
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(*others)
+    left = 0
+    with suppress(TooMany):
+        while True:
+            await limits.take({}, USER, "ann")
+            left += 1
+    assert 79 <= left <= 81
+
+
+async def test_kinds_do_not_share(redis: Redis, settings: Settings) -> None:
+    limits = Limits(replace(settings, rate_limit=1, rate_limit_sign_in=1))
+    limits.client = redis
+    await limits.take({}, USER, "x")
+    await limits.take({}, ADDRESS, "x")
