@@ -14,13 +14,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --no-input
 $(shell [ ! -e $(VENV) ] || { [ "$$(cat $(VENV)/.place 2>/dev/null)" = "$(CURDIR)" ] && $(BIN)/python -c 'import pip' 2>/dev/null; } \
 	|| rm -rf $(VENV))
 
-.PHONY: help demo up test faults lint bench clean lock
+.PHONY: help demo up test faults fuzz lint bench clean lock
 
 help:
 	echo "make demo    run a sample agent end to end, from nothing"
 	echo "make up      start the platform and keep it running (Ctrl-C stops it)"
 	echo "make test    run the test suite"
 	echo "make faults  kill, pause and restart everything under load, 5 minutes per fault (FAULTS='--seconds 60' for less)"
+	echo "make fuzz    send 20,000 requests made from the OpenAPI document (FUZZ='--seed 7 --only graphs' for others)"
 	echo "make lint    ruff, mypy, import-linter"
 	echo "make bench   run the benchmarks"
 	echo "make clean   remove everything the other targets made"
@@ -39,6 +40,10 @@ test: $(VENV)/.dev
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults $(FAULTS)
 	$(BIN)/python -m tests.faults.sockets
+
+# The long form of tests/fuzz; `make test` sends some requests per operation.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
