@@ -12,15 +12,17 @@ from msgspec import Struct
 
 from benchmarks.report import Result, machine
 
+MAIN = ("engine_chain", "run_latency", "throughput", "durability", "recovery", "scaling", "stop")
+REST = ("rest_graph", "rest_blocks", "rest_execute", "rest_edge", "list_executions")
 SOCKETS = ("socket_fanout", "socket_latency", "socket_idle", "socket_stalled", "socket_servers")
-MAIN = ("engine_chain", "run_latency", "throughput", "durability", "recovery", "scaling", "stop", "list_executions")
-CASES = (*MAIN, *SOCKETS)
+CASES = (*MAIN, *REST, *SOCKETS)
+GROUPS = {"sockets": SOCKETS, "rest": REST}
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("cases", nargs="*", choices=[*CASES, "sockets", []], metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("cases", nargs="*", choices=[*CASES, *GROUPS, []], metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--save", action="store_true", help="write the results beside the code")
     parser.add_argument("--one", choices=CASES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -32,7 +34,7 @@ def main() -> int:
     say(f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}, Python {facts['python']}")
     say(", ".join(f"{name} {number}" for name, number in facts["packages"].items()))
     results = []
-    asked = [case for name in arguments.cases for case in (SOCKETS if name == "sockets" else (name,))]
+    asked = [case for name in arguments.cases for case in GROUPS.get(name, (name,))]
     for case in asked or CASES:
         output = subprocess.run(
             [sys.executable, "-m", "benchmarks", "--one", case], stdout=subprocess.PIPE, check=True
