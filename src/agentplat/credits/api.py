@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from litestar import MediaType, Request, Response, Router, get, patch, post
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
 from agentplat.accounts import service as accounts
@@ -25,6 +24,7 @@ from agentplat.credits.models import (
     UserHistoryResponse,
 )
 from agentplat.infra.ids import new_id
+from agentplat.infra.refusals import refusal
 
 CurrentUser = NamedDependency[User]
 Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
@@ -46,15 +46,11 @@ LONGEST_COMMENT = 2000
 SETTINGS_UPDATED = '"Auto top-up settings updated"'
 
 
-def _answer(description: str) -> ResponseSpec:
-    return ResponseSpec(data_container=None, description=description, generate_examples=False)
-
-
-NO_PAYMENTS = _answer("Payments are not set up on this server, or Stripe can't be reached.")
-DECLINED = _answer("There is no card, or none was accepted.")
-NOT_COVERED = _answer("The balance does not cover what is to be taken.")
-REUSED = _answer("The key was used for another amount.")
-ADMINS_ONLY = _answer("Only administrators may do this.")
+NO_PAYMENTS = refusal("Payments are not set up on this server, or Stripe can't be reached.")
+DECLINED = refusal("There is no card, or none was accepted.")
+NOT_COVERED = refusal("The balance does not cover what is to be taken.")
+REUSED = refusal("The key was used for another amount.")
+ADMINS_ONLY = refusal("Only administrators may do this.")
 
 
 @get("/")
@@ -86,7 +82,7 @@ async def get_auto_top_up(user: CurrentUser) -> AutoTopUpConfig:
     "/auto-top-up",
     status_code=200,
     media_type=MediaType.JSON,
-    responses={402: DECLINED, 409: _answer("Your card is being charged already."), 503: NO_PAYMENTS},
+    responses={402: DECLINED, 409: refusal("Your card is being charged already."), 503: NO_PAYMENTS},
 )
 async def set_auto_top_up(data: JSONBody[AutoTopUpConfig], user: CurrentUser) -> str:
     """Say when credits are to be bought by themselves. Your card is charged at once if your balance is below the
@@ -117,8 +113,8 @@ async def list_transactions(
     "/{transaction_key:str}/refund",
     status_code=200,
     responses={
-        404: _answer("There is no such top-up."),
-        409: _answer("Nothing is left to be refunded, or Stripe refuses it."),
+        404: refusal("There is no such top-up."),
+        409: refusal("Nothing is left to be refunded, or Stripe refuses it."),
         503: NO_PAYMENTS,
     },
 )
@@ -144,7 +140,7 @@ async def receive_stripe_event(request: Request[Any, Any, Any]) -> Response[None
 @post(
     "/admin/add_credits",
     status_code=200,
-    responses={402: NOT_COVERED, 403: ADMINS_ONLY, 404: _answer("There is no such user."), 409: REUSED},
+    responses={402: NOT_COVERED, 403: ADMINS_ONLY, 404: refusal("There is no such user."), 409: REUSED},
 )
 async def add_credits(
     data: JSONBody[AddCredits], user: CurrentUser, idempotency_key: IdempotencyKey = None

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from litestar import MediaType, Response, Router, delete, get, post
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, PathParameter
 
 from agentplat.accounts.models import Permission, User

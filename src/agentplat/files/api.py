@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from litestar import Request, Router, get, post
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
@@ -15,6 +14,7 @@ from agentplat.accounts.models import User
 from agentplat.files import rules, uploads
 from agentplat.files.models import FileLink, UploadedFile
 from agentplat.infra.inbound import body_of
+from agentplat.infra.refusals import refusal
 
 CurrentUser = NamedDependency[User]
 Hours = Annotated[int, QueryParameter(ge=1, le=48)]
@@ -22,10 +22,6 @@ Seconds = Annotated[int, QueryParameter(ge=1, le=48 * 3600)]
 Expires = Annotated[int, QueryParameter(ge=0, le=253_402_300_799)]
 FileId = FromPath[str]
 WantedRange = Annotated[str | None, HeaderParameter(name="Range")]
-
-
-def _says(description: str) -> ResponseSpec:
-    return ResponseSpec(data_container=None, description=description, generate_examples=False)
 
 
 @dataclass
@@ -43,9 +39,9 @@ class _FormOperation(Operation):
     status_code=200,
     operation_class=_FormOperation,
     responses={
-        413: _says("The file is too large."),
-        415: _says("Files of this type can't be uploaded."),
-        503: _says("The storage or the virus scanner does not answer."),
+        413: refusal("The file is too large."),
+        415: refusal("Files of this type can't be uploaded."),
+        503: refusal("The storage or the virus scanner does not answer."),
     },
 )
 async def upload_file(
@@ -57,7 +53,7 @@ async def upload_file(
     )
 
 
-@get("/{file_id:str}/link", responses={404: _says("There is no such file.")})
+@get("/{file_id:str}/link", responses={404: refusal("There is no such file.")})
 async def link_file(file_id: FileId, user: CurrentUser, expires_in: Seconds = 3600) -> FileLink:
     """A link to a file of yours that works without a token, for so many seconds. Not in the contract."""
     return await uploads.link(user.id, file_id, expires_in)
@@ -67,10 +63,10 @@ async def link_file(file_id: FileId, user: CurrentUser, expires_in: Seconds = 36
     "/{file_id:str}/content",
     opt={"public": True, "streamed": True},
     responses={
-        206: _says("The part of the file that was asked for."),
-        403: _says("The link was changed, or is over."),
-        404: _says("The file is not there any more."),
-        416: _says("The file has no such part."),
+        206: refusal("The part of the file that was asked for."),
+        403: refusal("The link was changed, or is over."),
+        404: refusal("The file is not there any more."),
+        416: refusal("The file has no such part."),
     },
 )
 async def download_file(

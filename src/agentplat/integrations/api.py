@@ -4,10 +4,10 @@ from typing import Annotated
 
 from litestar import Router, delete, get, post
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, PathParameter
 
 from agentplat.accounts.models import User
+from agentplat.infra.refusals import refusal
 from agentplat.integrations import service
 from agentplat.integrations.models import (
     NAME,
@@ -25,10 +25,8 @@ CurrentUser = NamedDependency[User]
 Provider = Annotated[str, PathParameter(pattern=NAME)]
 CredentialsId = FromPath[str]
 PUBLIC = {"public": True}
-TAKEN = ResponseSpec(
-    data_container=None, description="The id is taken, or there are too many.", generate_examples=False
-)
-MISSING = ResponseSpec(data_container=None, description="There are no such credentials.", generate_examples=False)
+TAKEN = refusal("The id is taken, or there are too many.")
+MISSING = refusal("There are no such credentials.")
 
 
 @get("/credentials")

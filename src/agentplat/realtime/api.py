@@ -16,7 +16,7 @@ from agentplat.infra.settings import get_settings
 from agentplat.realtime import service, streaming, tickets
 from agentplat.realtime.connection import TOO_SLOW, Connection
 from agentplat.realtime.models import EventKind, Ticket
-from agentplat.realtime.service import SERVING, STREAMED, TICKETS
+from agentplat.realtime.service import SERVING, TICKETS
 
 MISSING_TOKEN = 4001
 NO_SUBJECT = 4002
@@ -76,7 +76,7 @@ async def issue_ticket(user: CurrentUser) -> Ticket:
 
 @get(
     "/executions/{graph_exec_id:str}/events",
-    opt={STREAMED: True, TICKETS: True},
+    opt={TICKETS: True},
     responses={400: NO_POSITION, 410: GONE},
 )
 async def run_events(
@@ -97,7 +97,7 @@ async def run_events(
     return await streaming.of_run(service.hub(), user, graph_exec_id, wanted)
 
 
-@get("/graphs/{graph_id:str}/events", opt={STREAMED: True, TICKETS: True}, responses={400: NO_POSITION, 410: GONE})
+@get("/graphs/{graph_id:str}/events", opt={TICKETS: True}, responses={400: NO_POSITION, 410: GONE})
 async def graph_events(
     graph_id: FromPath[str],
     user: CurrentUser,

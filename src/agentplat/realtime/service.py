@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from agentplat.realtime import tickets
 from agentplat.realtime.hub import Hub
 
-# Options of routes: one whose answer comes in pieces over time, and one that a ticket opens.
-STREAMED = "streamed"
+# An option of routes: a ticket opens it.
 TICKETS = "tickets"
 # Where the route of the event socket leaves the connection that is to be served once routing is done.
 SERVING = "serving"

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from litestar import Router, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from agentplat.accounts.models import User
+from agentplat.infra.refusals import refusal
 from agentplat.runs.models import RunMeta
 from agentplat.schedules import service
 from agentplat.schedules.models import ChangeSchedule, CreateSchedule, Firings, Preview, Schedule
@@ -17,7 +17,7 @@ CurrentUser = NamedDependency[User]
 GraphId = FromPath[str]
 ScheduleId = FromPath[str]
 Count = Annotated[int, QueryParameter(ge=1, le=100)]
-FULL = ResponseSpec(data_container=None, description="There are too many schedules.", generate_examples=False)
+FULL = refusal("There are too many schedules.")
 
 
 @post("/graphs/{graph_id:str}/schedules", status_code=200, responses={409: FULL})
