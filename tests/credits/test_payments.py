@@ -306,7 +306,7 @@ async def test_a_wrong_key_is_reported_and_not_repeated(
 ) -> None:
     with environment_of(STRIPE_API_KEY="sk_live_wrong"):
         refused = await api("ann").post(CREDITS, json={"credit_amount": 500})
-    assert (refused.status_code, refused.json()["code"]) == (503, "payments_not_configured")
+    assert (refused.status_code, refused.json()["code"]) == (409, "payments_not_configured")
     logged = capsys.readouterr().out
     assert "stripe_refuses_the_key" in logged
     assert "sk_live" not in refused.text + logged
@@ -321,7 +321,7 @@ async def test_without_stripe_what_needs_it_says_so(api: Api, enabled: None) -> 
         api().post(WEBHOOK, content=b"{}"),
     ):
         refused = await call
-        assert (refused.status_code, refused.json()["code"]) == (503, "payments_not_configured"), refused.url
+        assert (refused.status_code, refused.json()["code"]) == (409, "payments_not_configured"), refused.url
     await ok(ann.patch(CREDITS))
     await ok(ann.post(f"{CREDITS}/auto-top-up", json={"amount": 0, "threshold": 0}))
     assert await ok(ann.get(CREDITS)) == {"credits": 0}

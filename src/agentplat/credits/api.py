@@ -46,7 +46,10 @@ LONGEST_COMMENT = 2000
 SETTINGS_UPDATED = '"Auto top-up settings updated"'
 
 
-NO_PAYMENTS = refusal("Payments are not set up on this server, or Stripe can't be reached.")
+NO_PAYMENTS = {
+    409: refusal("Payments are not set up on this server."),
+    503: refusal("Stripe can't be reached."),
+}
 DECLINED = refusal("There is no card, or none was accepted.")
 NOT_COVERED = refusal("The balance does not cover what is to be taken.")
 REUSED = refusal("The key was used for another amount.")
@@ -59,13 +62,13 @@ async def get_balance(user: CurrentUser) -> dict[str, int]:
     return {"credits": await service.balance(user.id)}
 
 
-@post("/", status_code=200, responses={503: NO_PAYMENTS})
+@post("/", status_code=200, responses=NO_PAYMENTS)
 async def request_top_up(data: JSONBody[RequestTopUp], user: CurrentUser) -> CheckoutUrl:
     """Begin to buy credits. The answer is where to pay; the credits are there once that is done."""
     return CheckoutUrl(checkout_url=await payments.top_up(user, data.credit_amount))
 
 
-@patch("/", status_code=200, responses={503: NO_PAYMENTS})
+@patch("/", status_code=200, responses=NO_PAYMENTS)
 async def fulfil_top_up(user: CurrentUser) -> Response[None]:
     """Have a look whether you have paid: for a page that you come back to before Stripe has told."""
     await payments.fulfil(user.id)
@@ -82,7 +85,11 @@ async def get_auto_top_up(user: CurrentUser) -> AutoTopUpConfig:
     "/auto-top-up",
     status_code=200,
     media_type=MediaType.JSON,
-    responses={402: DECLINED, 409: refusal("Your card is being charged already."), 503: NO_PAYMENTS},
+    responses={
+        **NO_PAYMENTS,
+        402: DECLINED,
+        409: refusal("Your card is being charged already, or payments are not set up on this server."),
+    },
 )
 async def set_auto_top_up(data: JSONBody[AutoTopUpConfig], user: CurrentUser) -> str:
     """Say when credits are to be bought by themselves. Your card is charged at once if your balance is below the
@@ -91,7 +98,7 @@ async def set_auto_top_up(data: JSONBody[AutoTopUpConfig], user: CurrentUser) ->
     return SETTINGS_UPDATED
 
 
-@get("/manage", responses={503: NO_PAYMENTS})
+@get("/manage", responses=NO_PAYMENTS)
 async def get_portal(user: CurrentUser) -> dict[str, str]:
     """The address of the page where you see your invoices and change your cards."""
     return {"url": await payments.portal(user)}
@@ -113,9 +120,9 @@ async def list_transactions(
     "/{transaction_key:str}/refund",
     status_code=200,
     responses={
+        **NO_PAYMENTS,
         404: refusal("There is no such top-up."),
-        409: refusal("Nothing is left to be refunded, or Stripe refuses it."),
-        503: NO_PAYMENTS,
+        409: refusal("Nothing is left to be refunded, Stripe refuses it, or payments are not set up on this server."),
     },
 )
 async def refund_top_up(transaction_key: FromPath[str], data: JSONBody[dict[str, str]], user: CurrentUser) -> int:
@@ -130,7 +137,12 @@ async def list_refunds(user: CurrentUser) -> list[RefundRequest]:
     return await refunds.list_(user.id)
 
 
-@post("/stripe_webhook", status_code=200, opt={"public": True}, responses={503: NO_PAYMENTS})
+@post(
+    "/stripe_webhook",
+    status_code=200,
+    opt={"public": True},
+    responses={**NO_PAYMENTS, 400: refusal("Stripe has not signed this, or not lately.")},
+)
 async def receive_stripe_event(request: Request[Any, Any, Any]) -> Response[None]:
     """For Stripe to call. What it has not signed lately is answered with 400."""
     await webhook.receive(await request.body(), request.headers.get("stripe-signature", ""))

@@ -2,7 +2,6 @@ from agentplat.credits.models import Shortage
 from agentplat.infra.errors import (
     AppError,
     BadRequest,
-    ConfigError,
     Conflict,
     Invalid,
     NotFound,
@@ -44,7 +43,7 @@ class ValueInvalid(Invalid):
 # --- paying
 
 
-class PaymentsNotConfigured(ConfigError):
+class PaymentsNotConfigured(Conflict):
     """Payments are not set up on this server."""
 
     code = "payments_not_configured"

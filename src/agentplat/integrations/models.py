@@ -12,7 +12,7 @@ Kind = Literal["api_key", "oauth2", "user_password", "host_scoped"]
 
 # Names that stand in paths, logs and settings.
 NAME = r"^[A-Za-z0-9_.:-]{1,100}$"
-Line = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f\ud800-\udfff]*$")]
+Line = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 SecretText = Annotated[str, Meta(min_length=1, max_length=20_000, extra_json_schema={"format": "password"})]
 HeaderName = Annotated[str, Meta(max_length=200, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
 HeaderValue = Annotated[str, Meta(max_length=20_000, pattern=r"^[^\x00\r\n]*$")]
@@ -22,7 +22,7 @@ Moment = Annotated[int, Meta(ge=0, le=253_402_300_799)]
 
 
 CredentialsId = Annotated[str, Meta(max_length=100, pattern=r"^[A-Za-z0-9_.:-]*$")]
-UserName = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f\ud800-\udfff]*$")]
+UserName = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class _Secrets(Struct, frozen=True, kw_only=True):

@@ -169,7 +169,11 @@ async def unshare_execution(graph_id: GraphId, graph_exec_id: RunId, user: Curre
     await sharing.unshare(user.id, graph_id, graph_exec_id)
 
 
-@get("/public/shared/{share_token:str}", opt={"public": True})
+@get(
+    "/public/shared/{share_token:str}",
+    opt={"public": True},
+    responses={404: refusal("Nothing is shared by this link.")},
+)
 async def get_shared_execution(share_token: ShareToken) -> SharedRun:
     """What a run that is shared has come to. For everybody who has the token."""
     return await sharing.shared(share_token)
