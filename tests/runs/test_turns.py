@@ -201,7 +201,7 @@ async def test_batches_of_many_workers_at_once_stay_within_the_places_and_starve
                 return
 
     async with asyncio.timeout(60):
-        await asyncio.gather(*(work(f"w{most}-{n}", most) for n in range(2) for most in (1, 2, 4, 8)))
+        await asyncio.gather(*(work(f"w{most}-{n}", most) for n in range(2) for most in (1, 3, 8, 16)))
     assert len(claimed) == len(set(claimed))
     assert set(claimed) == ids
     assert set(fences) == {1}
@@ -248,7 +248,7 @@ async def test_where_a_run_stands(db: Database) -> None:
     assert [one["queue_position"] for one in seen[1:]] == [1, 2]
 
 
-@pytest.mark.parametrize("most", [1, 8])
+@pytest.mark.parametrize("most", [1, 8, 16])
 async def test_choosing_looks_at_users_and_lanes_and_not_at_the_runs_behind_them(db: Database, most: int) -> None:
     """The cost of a turn does not grow with the number of runs that wait, or that are over."""
     graph = await save(QUICK)
@@ -267,7 +267,7 @@ async def test_choosing_looks_at_users_and_lanes_and_not_at_the_runs_behind_them
     async with db.transaction() as connection:
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         statement = f"EXPLAIN (ANALYZE, TIMING OFF) {turns.claim_next_sql(25, most)}"
-        lines = [row[0] for row in await connection.fetch(statement, "", "w", LEASE, now())]
+        lines = [row[0] for row in await connection.fetch(statement, "", "w", LEASE, now(), most)]
     scans = [line for line in lines if "on runs" in line and "never executed" not in line]
     assert len(scans) >= 6
     assert not [line for line in scans if "Seq Scan" in line]

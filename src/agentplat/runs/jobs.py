@@ -11,12 +11,14 @@ from redis.exceptions import RedisError
 from agentplat.infra.telemetry import get_logger
 from agentplat.runs import control
 from agentplat.runs.control import JOB_HEARTBEAT_SECONDS, NODE, RESUME
-from agentplat.runs.driver import MOST_AT_ONCE, Driver
+from agentplat.runs.driver import Driver
 from agentplat.runs.nodehost import NodeHost
 
 __all__ = ["NODE", "RESUME", "answering", "execute_node", "resume"]
 
 RETRY_SECONDS = 0.5
+# Of several workers with room, one that answered all rings would have all the runs.
+MOST_RINGS = 8
 
 _log = get_logger(__name__)
 
@@ -38,7 +40,7 @@ async def _answer(driver: Driver) -> None:
     while True:
         room = await driver.room()
         try:
-            if rings := await control.answer(min(room, MOST_AT_ONCE)):
+            if rings := await control.answer(min(room, MOST_RINGS)):
                 driver.look(rings)
         except (RedisError, OSError) as error:
             _log.warning("bell_not_heard", reason=str(error))

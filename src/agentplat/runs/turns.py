@@ -107,11 +107,12 @@ _LANES = f"""
 
 @cache
 def claim_next_sql(places: int, most: int) -> str:
-    """The statement that takes the runs whose turn it is, for a worker that last served user $1.
+    """The statement that takes the runs whose turn it is, $5 but never more than `most`, for a worker that last served
+    user $1.
 
     Each of its rows is a run that was chosen, in turn; what is behind `turn`, its user, is NULL where somebody else is
-    just taking runs of that lane. The numbers are no parameters, because not knowing them Postgres would plan the
-    statement anew each time, which takes longer than to execute it.
+    just taking runs of that lane. `places` and `most` are no parameters, because not knowing them Postgres would plan
+    the statement anew each time, which takes longer than to execute it.
 
     Who takes several runs takes several places, and two who did so at once in one lane would wait for each other. So
     whoever can't lock the first run of a lane takes nothing of it.
@@ -144,7 +145,7 @@ def claim_next_sql(places: int, most: int) -> str:
         SELECT s.user_id, s.number, one.*
         FROM served s CROSS JOIN LATERAL unnest(s.ids, s.lanes, s.nths, s.places)
             WITH ORDINALITY AS one (run_id, lane, nth, place, round)
-        ORDER BY one.round, s.number LIMIT {most}
+        ORDER BY one.round, s.number LIMIT $5::int
     ), locked AS MATERIALIZED (
         -- The status is asked for in a way that keeps Postgres from reading all of `runs_waiting` for these ids.
         SELECT r.id FROM runs r WHERE r.id = ANY(ARRAY(SELECT run_id FROM chosen)) AND r.status || '' = 'QUEUED'
@@ -211,9 +212,10 @@ class Turns(NamedTuple):
 
 async def claim_next(served: str, places: int, owner: str, lease: timedelta, now: datetime, most: int = 1) -> Turns:
     """Take up to `most` runs whose turn it is after a run of user `served`, in one statement."""
+    usual = 1 << (most - 1).bit_length()  # powers of two, so that there are few statements to plan
     while True:
         with suppress(asyncpg.UniqueViolationError):
-            found = await db().fetch(claim_next_sql(places, most), served, owner, lease, now)
+            found = await db().fetch(claim_next_sql(places, usual), served, owner, lease, now, most)
             rows = []
             for one in found:
                 members = dict(one)
