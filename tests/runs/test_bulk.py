@@ -10,10 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from agentplat.infra import settings as settings_module
-from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
-from agentplat.runs import queries
 from agentplat.runs.models import MAX_BULK
 from tests.support.api import NOBODYS_ID, Api, created
 from tests.support.client import User
@@ -27,7 +25,6 @@ ENDLESS = draw({"s": (SLOW, {"v": 1, "delay": 60})})
 
 @pytest.fixture
 async def graph(api: Api) -> dict[str, Any]:
-    await queries.ensure_partition(now().date())  # as workers do
     return await created(api("ann"))
 
 

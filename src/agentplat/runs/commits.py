@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
+import asyncpg
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from agentplat.credits import service as credits
 from agentplat.credits.models import Charge
 from agentplat.engine.state import Status
 from agentplat.infra.db import db
-from agentplat.runs import mail, spilling
+from agentplat.runs import mail, queries, spilling
 from agentplat.runs.letters import Addressed
 
 _encode = msgspec.json.Encoder().encode
@@ -175,6 +176,16 @@ async def commit(writes: Sequence[Write], owner: str) -> Committed:
     by the same holder (a commit whose answer got lost), so meeting them again is no error; their letters are delivered
     already, and not again.
     """
+    try:
+        return await _commit(writes, owner)
+    except asyncpg.CheckViolationError:
+        # No worker has made a partition for that day yet.
+        for day in {write.run_day for write in writes}:
+            await queries.ensure_partition(day)
+        return await _commit(writes, owner)
+
+
+async def _commit(writes: Sequence[Write], owner: str) -> Committed:
     parts, parameters, selects = [_CTES], [owner, *_row_columns(writes), *_ending_columns(writes)], [_HELD]
 
     def add(part: str, *columns: list[Any]) -> None:

@@ -173,14 +173,7 @@ class JournalWriter:
                     # An attempt without an answer may have ended runs, which are not held any more since.
                     committed.held.update(await commits.find_ended(writes))
                 return committed
-            except asyncpg.CheckViolationError:
-                failures += 1
-                if failures > 1:
-                    raise
-                # No partition for that day yet: make it and go on.
-                for day in {write.run_day for write in writes}:
-                    await queries.ensure_partition(day)
-            except asyncpg.DataError:
+            except (asyncpg.DataError, asyncpg.CheckViolationError):
                 raise
             except Exception as error:
                 # A connection that is cut shows itself in many ways, some of them as defects of the driver.
