@@ -19,8 +19,8 @@ from redis.asyncio import Redis
 from agentplat.accounts import service as accounts
 from agentplat.accounts.models import User
 from agentplat.cli.supervisor import Platform, free_port
-from agentplat.credits import queries as credits
 from agentplat.credits.models import TransactionType
+from agentplat.credits.queries import ledger as credits
 from agentplat.infra.db import close_database, db, open_database
 from agentplat.infra.errors import Unavailable
 from agentplat.infra.settings import Settings
