@@ -7,23 +7,37 @@ known, however many things it shows.
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
 from redis.asyncio import Redis
 
+from agentplat.credits import gateway
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
 from agentplat.realtime.service import following
 from agentplat.server.app import create_app
 from agentplat.server.openapi import document
-from tests.support.api import NOBODYS_ID, Api, created
-from tests.support.operations import OPERATIONS, Ids, Operation
+from tests.support.api import NOBODYS_ID, Api, created, leaving
+from tests.support.operations import CREDITS, INTEGRATIONS, OPERATIONS, SCHEDULE, SECRET, TEXT, Ids, Operation
 from tests.support.statements import said
+from tests.support.stripe import API_KEY, WEBHOOK_SECRET, FakeStripe, running
+from tests.support.switches import environment_of
 
-PERMISSIONS = ["IDENTITY", "READ_BLOCK", "EXECUTE_BLOCK", "EXECUTE_GRAPH", "READ_GRAPH"]
+PERMISSIONS = [
+    "IDENTITY",
+    "READ_BLOCK",
+    "EXECUTE_BLOCK",
+    "EXECUTE_GRAPH",
+    "READ_GRAPH",
+    "READ_INTEGRATIONS",
+    "MANAGE_INTEGRATIONS",
+    "DELETE_INTEGRATIONS",
+]
 BY_NAME = {one.name: one for one in OPERATIONS}
 
 
@@ -35,24 +49,78 @@ def served() -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
-async def ids(api: Api, db: Database, redis: Redis) -> AsyncIterator[Ids]:
+async def stripe(db: Database) -> AsyncIterator[FakeStripe]:
+    with running() as server:
+        yield server
+        await gateway.close()
+
+
+def surroundings(operation: Operation, stripe: FakeStripe) -> AbstractContextManager[None]:
+    """What the operation is called in: payments cost statements elsewhere, and are not set up as a rule."""
+    return payments(stripe) if operation.paid else nullcontext()
+
+
+def payments(stripe: FakeStripe) -> AbstractContextManager[None]:
+    return environment_of(
+        ENABLE_CREDIT="true",
+        STRIPE_API_KEY=API_KEY,
+        STRIPE_WEBHOOK_SECRET=WEBHOOK_SECRET,
+        STRIPE_BASE_URL=stripe.url,
+    )
+
+
+@pytest.fixture
+async def ids(api: Api, db: Database, redis: Redis, stripe: FakeStripe) -> AsyncIterator[Ids]:
     """What belongs to Ann: several of each, and one of each by the name that paths have for it."""
     ann = api("ann")
     graph = (await created(ann), await created(ann), await created(ann))[0]
-    runs = [(await ann.post(f"/api/graphs/{graph['id']}/execute/1", json={})).json() for _ in range(3)]
-    shared = await ann.post(f"/api/graphs/{graph['id']}/executions/{runs[0]['id']}/share")
+    runs = [await ok(ann.post(f"/api/graphs/{graph['id']}/execute/1", json={})) for _ in range(4)]
+    shared = await ok(ann.post(f"/api/graphs/{graph['id']}/executions/{runs[0]['id']}/share"))
     keys = [(await key_of(ann, *PERMISSIONS)) for _ in range(2)]
+    schedules = [await ok(ann.post(f"/api/graphs/{graph['id']}/schedules", json=SCHEDULE)) for _ in range(3)]
+    credentials = [await ok(ann.post(f"{INTEGRATIONS}/github/credentials", json=SECRET), 201) for _ in range(3)]
+    files = [await ok(ann.post("/api/files/upload", **TEXT)) for _ in range(2)]
+    link = await ok(ann.get(f"/api/files/{files[0]['file_id']}/link"))
+    await ok(ann.post(f"/api/schedules/{schedules[1]['id']}/pause"))
+    await ok(ann.post("/api/executions/bulk/stop", json={"ids": [runs[3]["id"]]}))
     belongings = {
         "user_id": "ann",
         "graph_id": graph["id"],
         "graph_exec_id": runs[0]["id"],
+        "second_graph_exec_id": runs[3]["id"],
         "other_run": runs[1]["id"],
-        "share_token": shared.json()["share_token"],
+        "share_token": shared["share_token"],
         "key_id": keys[1]["api_key"]["id"],
         "api_key": keys[0]["plain_text_key"],
+        "schedule_id": schedules[0]["id"],
+        "second_schedule_id": schedules[1]["id"],
+        "cred_id": credentials[0]["id"],
+        "second_cred_id": credentials[1]["id"],
+        "file_id": files[0]["file_id"],
+        **dict(parse_qsl(urlsplit(link["url"]).query)),
+        **await bought(ann, stripe),
     }
     async with following():  # for the streams
         yield belongings
+
+
+async def ok(call: Any, status: int = 200) -> Any:
+    answer: httpx.Response = await call
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+async def bought(client: httpx.AsyncClient, stripe: FakeStripe) -> Ids:
+    """Two top-ups that are on the account, two that are paid and not known to be, one that waits to be paid. Stripe
+    tells of one of them."""
+    with payments(stripe):
+        urls = [(await ok(client.post(CREDITS, json={"credit_amount": 1000})))["checkout_url"] for _ in range(2)]
+        paid = [stripe.pay(url.rpartition("/")[2]) for url in urls]
+        assert (await client.patch(CREDITS)).status_code == 200
+        urls = [(await ok(client.post(CREDITS, json={"credit_amount": 500})))["checkout_url"] for _ in range(3)]
+        session, _ = (stripe.pay(url.rpartition("/")[2]) for url in urls[:2])
+        told = stripe.event("checkout.session.completed", session)
+    return {"transaction_key": paid[0]["payment_intent"], "event": told["content"].decode()}
 
 
 async def key_of(client: httpx.AsyncClient, *permissions: str) -> dict[str, Any]:
@@ -73,9 +141,8 @@ def test_every_operation_has_a_line(served: dict[str, Any]) -> None:
         assert ("/admin/" in name) == one.admin, "administrators' operations are known by their path"
 
 
-def with_nobodys_ids(name: str) -> tuple[str, str, Any]:
-    one = BY_NAME[name]
-    return one.call(defaultdict(lambda: NOBODYS_ID, dict.fromkeys(one.ids, NOBODYS_ID)))
+def with_nobodys_ids(name: str) -> tuple[str, str, Mapping[str, Any]]:
+    return BY_NAME[name].call(defaultdict(lambda: NOBODYS_ID))
 
 
 async def test_nobody_comes_in_without_a_token_that_is_good(api: Api, served: dict[str, Any]) -> None:
@@ -88,12 +155,12 @@ async def test_nobody_comes_in_without_a_token_that_is_good(api: Api, served: di
     for name, operation in served.items():
         if not operation.get("security") or needs_key(operation):
             continue
-        method, url, body = with_nobodys_ids(name)
+        method, url, sent = with_nobodys_ids(name)
         for stranger in strangers:
-            answer = await stranger.request(method, url, json=body)
+            answer = await stranger.request(method, url, **sent)
             assert (name, answer.status_code, answer.json()["code"]) == (name, 401, "unauthenticated")
         # Who is no administrator doesn't act as anybody else either.
-        answer = await api("bob").request(method, url, json=body, headers={"X-Act-As-User-Id": "ann"})
+        answer = await api("bob").request(method, url, **sent, headers={"X-Act-As-User-Id": "ann"})
         assert (name, answer.status_code) == (name, 403)
 
 
@@ -103,35 +170,38 @@ async def test_programs_need_a_key_with_the_permission(api: Api, served: dict[st
         if not needs_key(operation):
             continue
         needed = operation["x-required-permission"]
-        method, url, body = with_nobodys_ids(name)
+        method, url, sent = with_nobodys_ids(name)
         # Whoever it is otherwise: a token is no key, and a wrong key is not made good by one.
         for key in (None, "", "agpt_" + "A" * 43, "é".encode()):
-            answer = await ann.request(method, url, json=body, headers={} if key is None else {"X-API-Key": key})
+            answer = await ann.request(method, url, **sent, headers={} if key is None else {"X-API-Key": key})
             assert (name, answer.status_code, answer.json()["code"]) == (name, 401, "unauthenticated")
         others = await key_of(ann, *(one for one in PERMISSIONS if one != needed))
-        refused = await api().request(method, url, json=body, headers={"X-API-Key": others["plain_text_key"]})
+        refused = await api().request(method, url, **sent, headers={"X-API-Key": others["plain_text_key"]})
         assert (name, refused.status_code, refused.json()["code"]) == (name, 403, "permission_missing")
         assert refused.json()["detail"].endswith(needed)
         enough = await key_of(ann, needed)
-        allowed = await api().request(method, url, json=body, headers={"X-API-Key": enough["plain_text_key"]})
+        allowed = await api().request(method, url, **sent, headers={"X-API-Key": enough["plain_text_key"]})
         assert allowed.status_code not in (401, 403, 500), (name, allowed.text)
 
 
 @pytest.mark.parametrize("operation", [one for one in OPERATIONS if one.admin], ids=lambda one: one.name)
-async def test_administrators_are_asked_for(api: Api, ids: Ids, operation: Operation) -> None:
-    method, url, body = operation.call(ids)
-    refused = await api("bob").request(method, url, json=body)
-    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
-    assert (await api("root", role="admin").request(method, url, json=body)).status_code == operation.answer
+async def test_administrators_are_asked_for(api: Api, ids: Ids, stripe: FakeStripe, operation: Operation) -> None:
+    method, url, sent = operation.call(ids)
+    with surroundings(operation, stripe):
+        refused = await api("bob").request(method, url, **sent)
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        assert (await api("root", role="admin").request(method, url, **sent)).status_code == operation.answer
 
 
-async def test_what_is_somebody_elses_is_not_there(api: Api, db: Database, served: dict[str, Any], ids: Ids) -> None:
+async def test_what_is_somebody_elses_is_not_there(
+    api: Api, db: Database, served: dict[str, Any], ids: Ids, stripe: FakeStripe
+) -> None:
     """A foreign id and an unknown one get the same answer to the byte, and neither changes anything."""
     bob = api("bob")
     program = api()
     program.headers["X-API-Key"] = (await key_of(bob, *PERMISSIONS))["plain_text_key"]
     own = {"graph_id": (await created(bob))["id"]}
-    nobodys = dict.fromkeys(ids, NOBODYS_ID)
+    nobodys = {name: ids[name] if name in LINK else NOBODYS_ID for name in ids}
     before = await contents(db)
     for operation in (one for one in OPERATIONS if one.ids and not one.admin):
         document = served[operation.name]
@@ -141,21 +211,26 @@ async def test_what_is_somebody_elses_is_not_there(api: Api, db: Database, serve
         given = [foreign, nobodys]
         if len(operation.ids) > 1:
             given += [foreign | own, nobodys | own]
-        answers = {await said_to(client, operation, one) for one in given}
-        assert [(operation.name, status) for status, _ in answers] == [(operation.name, operation.foreign)], answers
-        for malformed in ("not-an-id", "%00", "a" * 3000):
-            status, text = await said_to(client, operation, dict.fromkeys(ids, malformed))
-            assert status in (operation.foreign, 404, 422), (operation.name, malformed, text)
+        with surroundings(operation, stripe):
+            answers = {await said_to(client, operation, one) for one in given}
+            assert [(operation.name, status) for status, _ in answers] == [(operation.name, operation.foreign)], answers
+            for malformed in ("not-an-id", "%00", "a" * 3000):
+                status, text = await said_to(client, operation, nobodys | dict.fromkeys(ids.keys() - LINK, malformed))
+                assert status in (operation.foreign, 404, 422), (operation.name, malformed, text)
         assert await contents(db) == before, operation.name
+
+
+# What a link to a file has besides its id.
+LINK = {"expires", "signature"}
 
 
 async def said_to(client: httpx.AsyncClient, operation: Operation, ids: Ids) -> tuple[int, str]:
     """The answer without what was asked for."""
-    method, url, body = operation.call(ids)
-    answer = await client.request(method, url, json=body)
+    method, url, sent = operation.call(ids)
+    answer = await client.request(method, url, **sent)
     text = answer.text
     for one in operation.ids:
-        text = text.replace(ids[one], "ID")
+        text = text.replace(operation.own(ids)[one], "ID")
     return answer.status_code, text
 
 
@@ -176,22 +251,33 @@ async def contents(db: Database) -> dict[str, str]:
 BACKGROUND = "SELECT id FROM runs WHERE id = ANY($1::text[]) AND status IN ('COMPLETED'"
 
 
-async def test_statements_are_counted(api: Api, served: dict[str, Any], ids: Ids) -> None:
+async def test_statements_are_counted(
+    api: Api, served: dict[str, Any], ids: Ids, stripe: FakeStripe, settings: Settings
+) -> None:
     """As its owner calls each. There are several of everything, so one statement per thing would show."""
     ann, root, program = api("ann"), api("root", role="admin"), api()
     program.headers["X-API-Key"] = ids["api_key"]
-    wrong = {}
-    for operation in sorted((one for one in OPERATIONS if one.statements is not None), key=in_order):
-        client = program if needs_key(served[operation.name]) else root if operation.admin else ann
-        method, url, body = operation.call(ids)
-        if method == "GET":
-            await client.get(url)  # what is remembered is known from now on
-        with said() as statements:
-            answer = await client.request(method, url, json=body)
-        counted = [" ".join(one.split()) for one in statements if not one.startswith(BACKGROUND)]
-        if (answer.status_code, len(counted)) != (operation.answer, operation.statements):
-            wrong[operation.name] = [answer.status_code, len(counted), *counted]
-    assert wrong == {}
+    transport = httpx.ASGITransport(leaving(create_app(settings)))
+    async with httpx.AsyncClient(transport=transport, base_url=ann.base_url, headers=ann.headers) as impatient:
+        wrong = {}
+        for operation in sorted(OPERATIONS, key=in_order):
+            client = program if needs_key(served[operation.name]) else root if operation.admin else ann
+            client = impatient if operation.endless else client
+            with surroundings(operation, stripe):
+                status, statements = await counted(client, operation, ids)
+            if (status, len(statements)) != (operation.answer, operation.statements):
+                wrong[operation.name] = [status, len(statements), *statements]
+        assert wrong == {}
+
+
+async def counted(client: httpx.AsyncClient, operation: Operation, ids: Ids) -> tuple[int, list[str]]:
+    """How the operation is answered, and its statements."""
+    method, url, sent = operation.call(ids)
+    if method == "GET":
+        await client.get(url)  # what is remembered is known from now on
+    with said() as statements:
+        answer = await client.request(method, url, **sent)
+    return answer.status_code, [" ".join(one.split()) for one in statements if not one.startswith(BACKGROUND)]
 
 
 def in_order(operation: Operation) -> tuple[int, int]:

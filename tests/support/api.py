@@ -1,5 +1,6 @@
 """The API in this process, on the real database: the same application that the server runs, without its sockets."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -32,6 +33,29 @@ async def api(db: Database, settings: Settings, make_token: Callable[..., str]) 
     yield client
     for opened in clients:
         await opened.aclose()
+
+
+def leaving(app: Any) -> Any:
+    """The application for requests without a body of somebody who leaves as soon as an answer begins."""
+
+    async def served(scope: Any, _: Any, send: Any) -> None:
+        asked, begun = asyncio.Event(), asyncio.Event()
+
+        async def heard() -> Any:
+            if asked.is_set():
+                await begun.wait()
+                return {"type": "http.disconnect"}
+            asked.set()
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def told(message: Any) -> None:
+            await send(message)
+            begun.set()
+
+        await app(scope, heard, told)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return served
 
 
 def echo_graph(**members: Any) -> dict[str, Any]:

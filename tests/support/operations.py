@@ -3,34 +3,37 @@
 An operation that is added to the API without a line here fails `tests/server/test_operations.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from tests.support.api import NOBODYS_ID, echo_graph
 from tests.support.graphs import STORE
+from tests.support.stripe import signed
 
 Ids = dict[str, str]
 Body = Callable[[Ids], Any]
 
 # What path parameters are that are nobody's own.
-PLAIN = {"version": "1", "graph_version": "1", "block_id": STORE}
+PLAIN = {"version": "1", "graph_version": "1", "block_id": STORE, "provider": "github"}
 
 
 class Operation(Struct, frozen=True):
-    """`statements` is what the owner's call says to the database, BEGIN and COMMIT not counted; None of what can't be
-    called like this. `foreign` is the answer where the ids of the path are somebody else's, or nobody's.
+    """`statements` is what the owner's call says to the database, BEGIN and COMMIT not counted. `foreign` is the answer
+    where the ids of the path are somebody else's, or nobody's. `second` has the owner call it with another of its
+    things than everybody else: one that is in the state it is for, or not deleted yet.
     """
 
     method: str
     path: str
-    statements: int | None
+    statements: int
     body: Any = None
     answer: int = 200
     foreign: int = 404
     admin: bool = False
     query: str = ""
+    second: bool = False
 
     @property
     def name(self) -> str:
@@ -42,10 +45,29 @@ class Operation(Struct, frozen=True):
         named = [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
         return [name for name in named if name not in PLAIN]
 
-    def call(self, ids: Ids) -> tuple[str, str, Any]:
-        """Method, address and body."""
+    @property
+    def paid(self) -> bool:
+        """Whether it is only itself where payments are set up."""
+        return self.path.startswith(CREDITS)
+
+    @property
+    def endless(self) -> bool:
+        """Whether its answer goes on until the client leaves."""
+        return self.path == GRAPH_EVENTS
+
+    def own(self, ids: Ids) -> Ids:
+        """The ids that it is called with."""
+        return {**ids, **{name: ids[f"second_{name}"] for name in self.ids}} if self.second else ids
+
+    def call(self, ids: Ids) -> tuple[str, str, Mapping[str, Any]]:
+        """Method, address, and what goes with it as httpx wants it."""
         body = self.body(ids) if callable(self.body) else self.body
-        return self.method, self.path.format(**PLAIN, **ids) + self.query, body
+        url = (self.path + self.query).format_map(self.own(ids) | PLAIN)
+        return self.method, url, body if isinstance(body, Sent) else {"json": body}
+
+
+class Sent(dict[str, Any]):
+    """A body that is no JSON, as httpx wants it."""
 
 
 def own_run(ids: Ids) -> Any:
@@ -56,9 +78,23 @@ KEY = {"name": "program", "permissions": ["READ_BLOCK"]}
 REVIEW = {"reviews": [{"node_exec_id": NOBODYS_ID, "approved": True}]}
 SIGN_UP = {"email": "new@example.com", "password": "correct horse battery"}
 SIGN_IN = {"email": "ann@example.com", "password": "not the right one"}
+SECRET = {"type": "api_key", "title": "Mine", "api_key": "s3cret"}
+SCHEDULE = {"name": "Nightly", "cron": "30 2 * * *", "inputs": {}}
+GRANT = {"user_id": "ann", "amount": 100, "comments": "sorry"}
+TEXT = Sent(files={"file": ("a.txt", b"hello", "text/plain")})
 EVENTS = "/api/executions/{graph_exec_id}/events"
+GRAPH_EVENTS = "/api/graphs/{graph_id}/events"
+CREDITS = "/api/credits"
+INTEGRATIONS = "/api/integrations"
+SCHEDULES = "/api/schedules"
 RUN = "/api/graphs/{graph_id}/executions/{graph_exec_id}"
 V1 = "/external-api/v1"
+
+
+def paid_event(ids: Ids) -> Any:
+    """Stripe says that a top-up is paid."""
+    return Sent(signed(ids["event"].encode()))
+
 
 OPERATIONS = [
     Operation("GET", "/health", 1),
@@ -79,18 +115,33 @@ OPERATIONS = [
     Operation("POST", "/api/auth/user/timezone", 1, {"timezone": "UTC"}),
     Operation("GET", "/api/blocks", 0),
     Operation("POST", "/api/blocks/{block_id}/execute", 0, {"input": 7}),
+    Operation("GET", CREDITS, 1),
+    Operation("POST", CREDITS, 3, {"credit_amount": 500}),
+    Operation("PATCH", CREDITS, 5),
+    Operation("POST", f"{CREDITS}/admin/add_credits", 1, GRANT, admin=True),
+    Operation("GET", f"{CREDITS}/admin/users_history", 2, admin=True),
+    Operation("GET", f"{CREDITS}/auto-top-up", 1),
+    Operation("POST", f"{CREDITS}/auto-top-up", 4, {"amount": 500, "threshold": 500}),
+    Operation("GET", f"{CREDITS}/manage", 1),
+    Operation("GET", f"{CREDITS}/refunds", 1),
+    Operation("POST", f"{CREDITS}/stripe_webhook", 6, paid_event),
+    Operation("GET", f"{CREDITS}/transactions", 1),
+    Operation("POST", f"{CREDITS}/{{transaction_key}}/refund", 12, {"reason": "a mistake"}),
     Operation("GET", "/api/executions", 1),
     Operation("POST", "/api/executions/bulk/read", 1, own_run),
     Operation("POST", "/api/executions/bulk/start", 2, lambda ids: {"runs": [{"graph_id": ids["graph_id"]}] * 3}),
     Operation("POST", "/api/executions/bulk/stop", 6, lambda ids: {"ids": [ids["other_run"]]}),
     Operation("DELETE", "/api/executions/{graph_exec_id}", 2, answer=204),
-    Operation("GET", EVENTS, None),  # streams: tests/realtime
+    Operation("GET", EVENTS, 5, second=True),
+    Operation("POST", "/api/files/upload", 2, TEXT),
+    Operation("GET", "/api/files/{file_id}/content", 1, foreign=403, query="?expires={expires}&signature={signature}"),
+    Operation("GET", "/api/files/{file_id}/link", 1),
     Operation("GET", "/api/graphs", 1),
     Operation("POST", "/api/graphs", 2, {"graph": echo_graph()}),
     Operation("GET", "/api/graphs/{graph_id}", 1),
     Operation("PUT", "/api/graphs/{graph_id}", 6, echo_graph()),
     Operation("DELETE", "/api/graphs/{graph_id}", 1, foreign=200),
-    Operation("GET", "/api/graphs/{graph_id}/events", None),
+    Operation("GET", GRAPH_EVENTS, 2),
     Operation("POST", "/api/graphs/{graph_id}/execute/{graph_version}", 2, {}),
     Operation("GET", "/api/graphs/{graph_id}/executions", 1, foreign=200),
     Operation("GET", RUN, 3),
@@ -98,9 +149,21 @@ OPERATIONS = [
     Operation("DELETE", f"{RUN}/share", 1, answer=204),
     Operation("POST", f"{RUN}/stop", 6, foreign=200),
     Operation("PATCH", "/api/graphs/{graph_id}/settings", 2, {"sensitive_action_safe_mode": True}),
+    Operation("GET", "/api/graphs/{graph_id}/schedules", 1, foreign=200),
+    Operation("POST", "/api/graphs/{graph_id}/schedules", 4, SCHEDULE),
     Operation("GET", "/api/graphs/{graph_id}/versions", 1),
     Operation("PUT", "/api/graphs/{graph_id}/versions/active", 5, {"active_graph_version": 1}),
     Operation("GET", "/api/graphs/{graph_id}/versions/{version}", 1),
+    Operation("GET", f"{INTEGRATIONS}/credentials", 1),
+    Operation("GET", f"{INTEGRATIONS}/providers", 0),
+    Operation("GET", f"{INTEGRATIONS}/providers/constants", 0),
+    Operation("GET", f"{INTEGRATIONS}/providers/enum-example", 0),
+    Operation("GET", f"{INTEGRATIONS}/providers/names", 0),
+    Operation("GET", f"{INTEGRATIONS}/providers/system", 0),
+    Operation("GET", f"{INTEGRATIONS}/{{provider}}/credentials", 1),
+    Operation("POST", f"{INTEGRATIONS}/{{provider}}/credentials", 1, SECRET, answer=201),
+    Operation("GET", f"{INTEGRATIONS}/{{provider}}/credentials/{{cred_id}}", 1),
+    Operation("DELETE", f"{INTEGRATIONS}/{{provider}}/credentials/{{cred_id}}", 1),
     Operation("GET", "/api/onboarding", 2),
     Operation("PATCH", "/api/onboarding", 1, {"walletShown": True}),
     Operation("GET", "/api/onboarding/agents", 0),
@@ -111,6 +174,16 @@ OPERATIONS = [
     Operation("POST", "/api/review/action", 1, REVIEW, answer=404),
     Operation("GET", "/api/review/execution/{graph_exec_id}", 2),
     Operation("GET", "/api/review/pending", 1),
+    Operation("GET", SCHEDULES, 1),
+    Operation("GET", f"{SCHEDULES}/preview", 1, query="?cron=30+2+*+*+*"),
+    Operation("GET", f"{SCHEDULES}/{{schedule_id}}", 1),
+    Operation("DELETE", f"{SCHEDULES}/{{schedule_id}}", 1),
+    Operation("PATCH", f"{SCHEDULES}/{{schedule_id}}", 6, {"graph_version": 1, "cron": "30 3 * * *"}),
+    Operation("GET", f"{SCHEDULES}/{{schedule_id}}/firings", 2),
+    Operation("POST", f"{SCHEDULES}/{{schedule_id}}/pause", 5),
+    Operation("GET", f"{SCHEDULES}/{{schedule_id}}/preview", 1),
+    Operation("POST", f"{SCHEDULES}/{{schedule_id}}/resume", 5, second=True),
+    Operation("POST", f"{SCHEDULES}/{{schedule_id}}/run", 3),
     Operation("POST", "/api/ws/ticket", 0),
     Operation("GET", "/auth/v1/.well-known/jwks.json", 0),
     Operation("POST", "/auth/v1/admin/users", 1, SIGN_UP | {"email": "other@example.com"}, admin=True),
@@ -126,5 +199,10 @@ OPERATIONS = [
     Operation("POST", f"{V1}/blocks/{{block_id}}/execute", 1, {"input": 7}),
     Operation("POST", f"{V1}/graphs/{{graph_id}}/execute/{{graph_version}}", 3, {}),
     Operation("GET", f"{V1}/graphs/{{graph_id}}/executions/{{graph_exec_id}}/results", 4),
+    Operation("GET", f"{V1}/integrations/credentials", 2),
+    Operation("GET", f"{V1}/integrations/providers", 1),
+    Operation("GET", f"{V1}/integrations/{{provider}}/credentials", 2),
+    Operation("POST", f"{V1}/integrations/{{provider}}/credentials", 2, SECRET, answer=201),
+    Operation("DELETE", f"{V1}/integrations/{{provider}}/credentials/{{cred_id}}", 2, second=True),
     Operation("GET", f"{V1}/me", 2),
 ]
