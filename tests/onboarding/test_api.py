@@ -128,6 +128,20 @@ async def test_runs_are_counted_once_whoever_looks_at_once(api: Api, db: Databas
     assert await credits.balance("ann") == 400
 
 
+async def test_a_schedule_is_seen_by_the_next_look_and_rewarded_once(api: Api, enabled: None) -> None:
+    ann = api("ann")
+    graph = (await created(ann))["id"]
+    assert (await ok(ann.get(ONBOARDING)))["completedSteps"] == []
+    nightly = {"name": "Nightly", "cron": "30 2 * * *", "inputs": {}}
+    schedule = await ok(ann.post(f"/api/graphs/{graph}/schedules", json=nightly))
+    assert await ok(api("bob").get(ONBOARDING)) == FRESH | {"userId": "bob"}
+    await asyncio.gather(*(ok(ann.get(ONBOARDING)) for _ in range(8)))
+    await ok(ann.delete(f"/api/schedules/{schedule['id']}"))
+    state = await ok(ann.get(ONBOARDING))
+    assert (state["completedSteps"], state["rewardedFor"]) == (["SCHEDULE_AGENT"], ["SCHEDULE_AGENT"])
+    assert await credits.balance("ann") == 100
+
+
 async def test_days_are_those_of_the_users_zone(api: Api, db: Database) -> None:
     ann = api("ann")
     await ok(ann.post("/api/auth/user/timezone", json={"timezone": "Asia/Kathmandu"}))  # UTC+5:45

@@ -1,6 +1,7 @@
 """How far a user has come with the platform, and the credits that they get for it, once for each step.
 
-Runs are counted when somebody looks: those accepted since the last look, each once, at no cost to starting a run.
+Runs are counted when somebody looks: those accepted since the last look, each once, at no cost to starting a run. So is
+whether there is a schedule.
 """
 
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from agentplat.onboarding import queries, rules
 from agentplat.onboarding.models import OnboardingStep, State, StoreAgentDetails, UserOnboarding, UserOnboardingUpdate
 from agentplat.runs import service as runs
 from agentplat.runs.models import Activity
+from agentplat.schedules import service as schedules
 
 # A run is seen in the database so much later than the time that it says it was accepted at.
 SETTLING = timedelta(seconds=2)
@@ -28,6 +30,8 @@ async def get(user: User) -> UserOnboarding:
     done = await runs.activity(user.id, state.counted_until, now() - SETTLING)
     if done.last_at is not None:
         state = await _counted(user, state, done)
+    if OnboardingStep.SCHEDULE_AGENT not in state.shown.completed_steps and await schedules.has_any(user):
+        state = await _complete(user, state, [OnboardingStep.SCHEDULE_AGENT])
     return state.shown
 
 

@@ -56,6 +56,10 @@ async def list_of_graph(user: User, graph_id: str) -> list[Schedule]:
     return [_shown(row) for row in await queries.list_of_graph(user.id, graph_id)] if is_id(graph_id) else []
 
 
+async def has_any(user: User) -> bool:
+    return await queries.has_any(user.id)
+
+
 async def get(user: User, schedule_id: str) -> Schedule:
     return _shown(await _row(user, schedule_id))
 
