@@ -1,6 +1,7 @@
 """Many runs in one request: each item as if it were alone, and a fixed number of statements."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -20,6 +21,7 @@ from tests.support.statements import said
 
 ECHO = draw({"in": (INPUT, {"name": "said"}), "out": (OUTPUT, {"name": "heard"})}, "in.result -> out.value")
 FOUND_FINAL = "SELECT id FROM runs WHERE id = ANY($1::text[]) AND status IN ('COMPLETED'"
+BULK = "/api/executions/bulk"
 ENDLESS = draw({"s": (SLOW, {"v": 1, "delay": 60})})
 
 
@@ -172,6 +174,38 @@ async def test_statements_don_t_depend_on_the_number(api: Api, db: Database, red
 )
 async def test_the_number_is_bounded_and_mistakes_are_named(api: Api, verb: str, body: Any, place: list[Any]) -> None:
     refused = await api("ann").post(f"/api/executions/bulk/{verb}", json=body)
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, place)
+
+
+async def test_items_and_results_may_be_lines(api: Api, redis: Redis, graph: dict[str, Any]) -> None:
+    ann, lines = api("ann"), {"Content-Type": "application/x-ndjson; charset=utf-8", "Accept": "application/x-ndjson"}
+    item = json.dumps({"graph_id": graph["id"], "inputs": {"said": "é\n"}}, ensure_ascii=False)
+    unknown = json.dumps({"graph_id": NOBODYS_ID})
+    answer = await ann.post(f"{BULK}/start", content=f"{item}\r\n\n{unknown}\n{item}".encode(), headers=lines)
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    results = [json.loads(line) for line in answer.text.splitlines()]
+    assert outcomes(results) == [200, (404, "not_found"), 200]
+    assert results[0]["run"]["inputs"] == {"said": "é\n"}
+    ids = [results[0]["run"]["id"], results[2]["run"]["id"]]
+    content = "\n".join(json.dumps(one) for one in ids)
+    for verb in ("read", "stop"):
+        answer = await ann.post(f"{BULK}/{verb}", content=content, headers=lines | {"Accept": "*/*"})
+        assert [one["run"]["id"] for one in answer.json()["results"]] == ids
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ('{"graph_id": "x"', ["body", "runs", 1]),
+        ('{"graph_id": "x"},{"graph_id": "y"}', ["body", "runs", 1]),
+        ('{"graph_id": "x"}], "more": [1', ["body", "runs", 1]),
+        ('{"graph_id": 1}', ["body", "runs", 1, "graph_id"]),
+    ],
+)
+async def test_a_bad_line_is_named(api: Api, line: str, place: list[Any]) -> None:
+    content = f'{{"graph_id": "x"}}\n{line}\n{{"graph_id": "x"}}\n'
+    headers = {"Content-Type": "application/x-ndjson"}
+    refused = await api("ann").post(f"{BULK}/start", content=content, headers=headers)
     assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, place)
 
 

@@ -9,11 +9,13 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, Path
 
 from agentplat.accounts.models import User
 from agentplat.infra.inbound import while_connected
+from agentplat.infra.ndjson import NDJSON, encode_lines, lines_as, wants_lines
 from agentplat.infra.refusals import refusal
 from agentplat.runs import bulk, reviewing, service, sharing
 from agentplat.runs.models import (
     BulkIds,
     BulkRead,
+    BulkResult,
     BulkResults,
     BulkStarts,
     ExecuteBody,
@@ -136,23 +138,23 @@ async def delete_execution(graph_exec_id: RunId, user: CurrentUser) -> None:
     await service.delete(user.id, graph_exec_id)
 
 
-@post("/executions/bulk/start", status_code=200)
-async def start_executions(data: JSONBody[BulkStarts], user: CurrentUser) -> BulkResults:
+@post("/executions/bulk/start", status_code=200, before_request=lines_as("runs"))
+async def start_executions(data: JSONBody[BulkStarts], user: CurrentUser, request: AnyRequest) -> Response[BulkResults]:
     """Start many runs. All that can be started are committed together when this answers; each item has its own result,
     in the order of the request."""
-    return BulkResults(results=await bulk.start(user.id, data.runs))
+    return _results(request, await bulk.start(user.id, data.runs))
 
 
-@post("/executions/bulk/read", status_code=200)
-async def read_executions(data: JSONBody[BulkRead], user: CurrentUser) -> BulkResults:
+@post("/executions/bulk/read", status_code=200, before_request=lines_as("ids"))
+async def read_executions(data: JSONBody[BulkRead], user: CurrentUser, request: AnyRequest) -> Response[BulkResults]:
     """Many runs, as lists show them; final ones with their outputs, if asked for."""
-    return BulkResults(results=await bulk.read(user.id, data.ids, outputs=data.outputs))
+    return _results(request, await bulk.read(user.id, data.ids, outputs=data.outputs))
 
 
-@post("/executions/bulk/stop", status_code=200)
-async def stop_executions(data: JSONBody[BulkIds], user: CurrentUser) -> BulkResults:
+@post("/executions/bulk/stop", status_code=200, before_request=lines_as("ids"))
+async def stop_executions(data: JSONBody[BulkIds], user: CurrentUser, request: AnyRequest) -> Response[BulkResults]:
     """Stop many runs; answers with their states after that. Runs that are over stay as they are."""
-    return BulkResults(results=await bulk.stop(user.id, data.ids))
+    return _results(request, await bulk.stop(user.id, data.ids))
 
 
 @post("/graphs/{graph_id:str}/executions/{graph_exec_id:str}/share", status_code=200)
@@ -195,6 +197,13 @@ async def list_reviews_of_execution(graph_exec_id: RunId, user: CurrentUser) -> 
 async def decide_reviews(data: JSONBody[ReviewRequest], user: CurrentUser) -> ReviewResponse:
     """Approve or reject what waits in one run; the run goes on once nothing of it waits any more."""
     return await reviewing.answer(user.id, data.reviews)
+
+
+def _results(request: AnyRequest, results: list[BulkResult]) -> Response[BulkResults]:
+    """As NDJSON for who asks for it: one result per line."""
+    if wants_lines(request):
+        return Response(encode_lines(results), media_type=NDJSON)  # type: ignore[arg-type]
+    return Response(BulkResults(results=results))
 
 
 def _applied(wait: int | None, replayed: bool = False) -> dict[str, str]:
