@@ -195,3 +195,15 @@ async def test_a_publisher_that_hangs_holds_up_nobody_for_long(rows: list[RunRow
         for seq in (1, 2):
             assert await writer.submit(write(rows[0], seq), "ann", "g")
         await writer.close()
+
+
+async def test_without_an_answer_of_the_database_closing_ends_all_the_same(rows: list[RunRow], db: Database) -> None:
+    writer = JournalWriter(OWNER, 0, Publisher())
+    writer.start()
+    async with db.transaction() as connection:
+        await connection.execute("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE")
+        ticket = writer.submit(write(rows[0], 1), "ann", "g")
+        async with asyncio.timeout(10):
+            await writer.close(0.1)
+        assert not ticket.done()
+    assert await queries.read_journal(rows[0].id, now().date()) == []

@@ -94,8 +94,13 @@ class Driver:
         await asyncio.gather(*self._upkeep, *self._tasks.values(), return_exceptions=True)
         await self._writer.close()
         if left:
-            await queries.release(left, self.owner)
-            _log.info("runs_released", runs=len(left))
+            try:
+                async with asyncio.timeout(GRACE_SECONDS):
+                    await queries.release(left, self.owner)
+                _log.info("runs_released", runs=len(left))
+            except queries.DATABASE_AWAY as error:
+                # The leases end by themselves.
+                _log.warning("runs_not_released", runs=len(left), reason=str(error))
 
     def look(self, runs: int = 1) -> None:
         """Have up to that many runs begun whose turn it is. Returns at once."""

@@ -22,6 +22,7 @@ MAX_ROWS = 1000
 MAX_BYTES = 16 * 1024 * 1024
 RETRY_SECONDS = 0.2
 PUBLISH_SECONDS = 1.0
+CLOSE_SECONDS = 5.0
 
 MAX_UNKNOWN_FAILURES = 5
 
@@ -56,12 +57,18 @@ class JournalWriter:
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="journal-writer")
 
-    async def close(self) -> None:
-        """Write what is waiting, then stop."""
+    async def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Write what is waiting, then stop. Without a database that is given up after `seconds`: what is not recorded
+        has not happened, as when a worker dies, and the next one goes on from there."""
         self._closing = True
         self._wake.set()
-        if self._task is not None:
-            await self._task
+        if self._task is None:
+            return
+        done, _ = await asyncio.wait({self._task}, timeout=seconds)
+        if not done:
+            _log.warning("journal_given_up", rows=len(self._entries))
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=not done)
 
     def submit(self, write: Write, user_id: str, graph_id: str) -> asyncio.Future[int]:
         """Have a row written. The future tells when that was committed, in microseconds since the epoch; 0 says that
