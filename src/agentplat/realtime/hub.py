@@ -104,10 +104,11 @@ class Hub(ChannelsBackend):
             self._see_to(watched)
 
     async def publish(self, data: bytes, channels: Iterable[str]) -> None:
-        raise NotImplementedError("Events are published by recording them")
+        raise TypeError("Events come about by being recorded, and in no other way")
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
-        raise NotImplementedError("The history of a run is read by numbers, by Replay")
+        """None: the past of a run is asked for by number, of `Replay`."""
+        return []
 
     async def ready(self) -> None:
         """Wait until the streams are being followed: what is published from now on will be seen.
@@ -219,7 +220,7 @@ class Hub(ChannelsBackend):
         try:
             async with watched.lock:
                 await watched.take(record)
-        except Exception:
+        except Exception:  # see there
             self._give_up(watched)
         self._see_to(watched)
 
@@ -262,7 +263,7 @@ class Hub(ChannelsBackend):
                     except runs.DATABASE_AWAY as error:
                         _log.warning("journal_not_read", run_id=watched.run_id, reason=str(error))
                         await asyncio.sleep(RETRY_SECONDS)
-                    except Exception:
+                    except Exception:  # see there
                         self._give_up(watched)
         finally:
             del self._settling[watched]

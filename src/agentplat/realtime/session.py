@@ -218,6 +218,7 @@ class Session:
         except AppError as error:
             self._client.fail(error)
         except Exception:
+            # A mistake about one run: its client is told, and goes on with the others.
             _log.exception("run_not_replayed", run_id=watched.run_id)
             self._client.fail(NotReadable())
 

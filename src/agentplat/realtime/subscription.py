@@ -63,6 +63,7 @@ class Subscription(Subscriber):
             try:
                 self._deliver(chunk)
             except Exception:
+                # The rest of this run's events is kept from this client, who would see a hole.
                 _log.exception("events_not_delivered", run_id=chunk.run_id)
                 self.held.add(chunk.run_id)
         return True
