@@ -24,8 +24,9 @@ from agentplat.infra.db import db
 from agentplat.runs import mail
 from agentplat.runs.letters import Addressed, NodeReported
 
-# Of a job that may be repeated: one whose processes die again and again is not given to yet another.
-MAX_CLAIMS = 5
+# Of a job that may be repeated: one whose workers die again and again is not given to yet another. A block takes down no
+# more than its own process, so this many have to have other reasons, such as machines that are restarted one by one.
+MAX_CLAIMS = 20
 # A job is looked for this long after it was put: until then its ticket is on its way.
 TICKET_SECONDS = 1.0
 
