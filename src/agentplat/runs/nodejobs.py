@@ -24,8 +24,8 @@ from agentplat.infra.db import db
 from agentplat.runs import mail
 from agentplat.runs.letters import Addressed, NodeReported
 
-# Of a job that may be repeated: one whose workers die again and again is not given to yet another. A block takes down no
-# more than its own process, so this many have to have other reasons, such as machines that are restarted one by one.
+# Of a job that may be repeated: one whose workers die again and again is not given to yet another. A block takes down
+# its own process and not its worker, so this many deaths have other reasons, such as machines that are being restarted.
 MAX_CLAIMS = 20
 # A job is looked for this long after it was put: until then its ticket is on its way.
 TICKET_SECONDS = 1.0
