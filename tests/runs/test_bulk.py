@@ -11,8 +11,10 @@ import pytest
 from redis.asyncio import Redis
 
 from agentplat.infra import settings as settings_module
+from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
+from agentplat.runs import queries
 from agentplat.runs.models import MAX_BULK
 from tests.support.api import NOBODYS_ID, Api, created
 from tests.support.client import User
@@ -27,6 +29,7 @@ ENDLESS = draw({"s": (SLOW, {"v": 1, "delay": 60})})
 
 @pytest.fixture
 async def graph(api: Api) -> dict[str, Any]:
+    await queries.ensure_partition(now().date())  # as workers do
     return await created(api("ann"))
 
 
@@ -159,6 +162,16 @@ async def test_statements_don_t_depend_on_the_number(api: Api, db: Database, red
         asked = [[one for one in each if not one.startswith(FOUND_FINAL)] for each in (starting, reading, stopping)]
         counts.append([len(each) for each in asked])
     assert counts == [[4, 1, 6]] * 2
+
+
+async def test_stops_need_no_worker_to_have_been_there_today(
+    api: Api, db: Database, redis: Redis, graph: dict[str, Any]
+) -> None:
+    ann = api("ann")
+    (started,) = await ask(ann, "start", runs=[{"graph_id": graph["id"]}])
+    await db.execute(f"DROP TABLE journal_{now():%Y%m%d}")
+    (stopped,) = await ask(ann, "stop", ids=[started["run"]["id"]])
+    assert stopped["run"]["status"] == "TERMINATED"
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,17 @@ import asyncpg
 import httpx
 import pytest
 
+from agentplat.credits import service as credits
 from agentplat.infra import redis as redis_module
 from agentplat.infra.db import Database
 from agentplat.infra.redis import connect
+from agentplat.infra.settings import Settings
 from agentplat.runs import idempotency
 from agentplat.runs.models import ExecuteBody
 from tests.support.api import NOBODYS_ID, Api, created, echo_graph
 from tests.support.conditions import until
+from tests.support.locks import waiting
+from tests.support.switches import environment_of
 
 # The API in this process without Redis: what is promised here must not need it.
 
@@ -260,3 +264,37 @@ async def test_expired_keys_are_removed(api: Api, graph: Any, db: Database) -> N
     assert await idempotency.remove_expired() == 3
     assert await idempotency.remove_expired() == 0
     assert await db.fetchval("SELECT key FROM idempotency_keys") == "new"
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "bulk"])
+async def test_a_request_is_not_refused_for_what_its_own_run_has_spent(
+    api: Api, graph: Any, db: Database, settings: Settings, many: bool
+) -> None:
+    """The first request is accepted, and its run spends everything, while the second one is being looked at."""
+    ann = api("ann")
+    item = {"graph_id": graph["id"], "graph_version": graph["version"], "inputs": {"said": "hello"}}
+
+    async def ask() -> tuple[int, Any]:
+        if not many:
+            answer = await execute(ann, graph, "k")
+            return answer.status_code, answer.json()
+        answer = await ann.post("/api/executions/bulk/start", json={"runs": [item | {"idempotency_key": "k"}]})
+        (result,) = answer.json()["results"]
+        return result["status"], result.get("run")
+
+    with environment_of(ENABLE_CREDIT="true"):
+        await credits.grant("ann", 1, "gift", "gift")
+        first = (await ask())[1]
+        key = await db.fetchrow("DELETE FROM idempotency_keys RETURNING *")
+        assert key is not None
+        connection = await asyncpg.connect(settings.database_url)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE balances IN ACCESS EXCLUSIVE MODE")
+            second = asyncio.create_task(ask())
+            await until(lambda: waiting(db), 10)
+            await connection.execute(
+                f"INSERT INTO idempotency_keys VALUES ({', '.join(f'${n}' for n in range(1, len(key) + 1))})", *key
+            )
+            await connection.execute("UPDATE balances SET balance = 0")
+        await connection.close()
+        assert await second == (200, first)

@@ -17,9 +17,11 @@ import pytest
 from redis.asyncio import Redis
 
 from agentplat.credits import gateway
+from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
 from agentplat.realtime.service import following
+from agentplat.runs import queries
 from agentplat.server.app import create_app
 from agentplat.server.openapi import document
 from tests.support.api import NOBODYS_ID, Api, created, leaving
@@ -72,6 +74,7 @@ def payments(stripe: FakeStripe) -> AbstractContextManager[None]:
 @pytest.fixture
 async def ids(api: Api, db: Database, redis: Redis, stripe: FakeStripe) -> AsyncIterator[Ids]:
     """What belongs to Ann: several of each, and one of each by the name that paths have for it."""
+    await queries.ensure_partition(now().date())  # as workers do
     ann = api("ann")
     graph = (await created(ann), await created(ann), await created(ann))[0]
     runs = [await ok(ann.post(f"/api/graphs/{graph['id']}/execute/1", json={})) for _ in range(4)]

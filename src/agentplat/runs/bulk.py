@@ -39,6 +39,15 @@ async def start(user_id: str, items: Sequence[BulkStart]) -> list[BulkResult]:
     if keys:
         claims.update(await idempotency.find(user_id, keys))
     drafts = await _drafts(user_id, items, claims)
+    if refused_keys := {
+        item.idempotency_key
+        for item, draft in zip(items, drafts, strict=True)
+        if isinstance(draft, AppError) and item.idempotency_key is not None
+    }:
+        # The same may have been accepted meanwhile, and its run have spent what is asked for now.
+        late = await idempotency.find(user_id, refused_keys)
+        claims.update(late)
+        drafts = [None if item.idempotency_key in late else draft for item, draft in zip(items, drafts, strict=True)]
     rows = [(item, row) for item, row in zip(items, drafts, strict=True) if isinstance(row, RunRow)]
     refused = await _store(user_id, rows, claims) if rows else set()
     return [

@@ -9,6 +9,7 @@ from agentplat.credits import service as credits
 from agentplat.engine.state import FINAL, Status
 from agentplat.graphs import service as graphs
 from agentplat.infra.clock import now
+from agentplat.infra.errors import AppError
 from agentplat.infra.ids import is_id
 from agentplat.infra.paging import page_of
 from agentplat.infra.settings import get_settings
@@ -86,19 +87,29 @@ async def accept(
         return Accepted(run=view.started_run(row))
     # Asked before anything is checked: what was accepted stays accepted, also when the balance is gone since.
     fingerprint = idempotency.fingerprint(graph_id, version, preset_id, body)
-    if (known := (await idempotency.find(user_id, [key])).get(key)) is None:
-        row = await _prepared(user_id, graph_id, version, body, preset_id)
-        response = _encoder.encode(view.started_run(row))
-        wanted = idempotency.Claim(fingerprint=fingerprint, run_id=row.id, response=response)
-        async with unit_of_work():
-            known = (await idempotency.claim(user_id, {key: wanted}))[key]
+    if (known := await _known(user_id, key)) is None:
+        try:
+            row = await _prepared(user_id, graph_id, version, body, preset_id)
+        except AppError:
+            # The same request may have been accepted meanwhile, and its run have spent what this one asks for.
+            if (known := await _known(user_id, key)) is None:
+                raise
+        else:
+            response = _encoder.encode(view.started_run(row))
+            wanted = idempotency.Claim(fingerprint=fingerprint, run_id=row.id, response=response)
+            async with unit_of_work():
+                known = (await idempotency.claim(user_id, {key: wanted}))[key]
+                if known == wanted:
+                    await _store(row)
             if known == wanted:
-                await _store(row)
-        if known == wanted:
-            await acceptance.announce(row)
-            return Accepted(run=view.started_run(row))
+                await acceptance.announce(row)
+                return Accepted(run=view.started_run(row))
     known.check(fingerprint)
     return Accepted(run=_started_runs.decode(known.response), replayed=True)
+
+
+async def _known(user_id: str, key: str) -> idempotency.Claim | None:
+    return (await idempotency.find(user_id, [key])).get(key)
 
 
 async def _store(row: RunRow) -> None:
