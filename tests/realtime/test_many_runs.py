@@ -77,6 +77,9 @@ async def test_the_stream_of_a_graph_with_more_than_a_hundred_runs_is_resumed(us
         assert once == every
 
 
+PLACES = 25  # of one user and graph
+
+
 async def test_a_run_that_waits_for_its_turn_is_resumed(user: User) -> None:
     """It has one event, which the server has seen and not kept, since nobody wanted all events of the run."""
     graph, _ = await user.create(ENDLESS)
@@ -86,8 +89,9 @@ async def test_a_run_that_waits_for_its_turn_is_resumed(user: User) -> None:
         shown: set[str] = set()
         while shown != {run["id"] for run in runs}:
             shown.add((await other.next())["data"]["id"])
-        queued = {run["id"]: 0 for run in runs if (await user.look(run))["status"] == "QUEUED"}
-        assert queued
+        queued = {run["id"]: 0 for run in runs}
+        while len(queued) > 30 - PLACES:  # the others are about to begin
+            queued = {run["id"]: 0 for run in runs if (await user.look(run))["status"] == "QUEUED"}
         for method in ("subscribe_user", "subscribe_graph_executions"):
             assert (await socket.ask(method, {"graph_id": graph["id"], "last_event": queued}))["success"]
             first = [await socket.next() for _ in queued]
