@@ -130,7 +130,8 @@ async def test_changes_at_once_do_not_undo_one_another(api: Api) -> None:
     gone = asyncio.gather(*(ann.delete(f"{URL}/github/credentials/{one}") for one in ids[:5]))
     more = asyncio.gather(*(made(ann) for _ in range(5)))
     await gone
-    assert {one["id"] for one in await own(ann)} == {*ids[5:], *(one["id"] for one in await more)}
+    added = {one["id"] for one in await more}
+    assert {one["id"] for one in await own(ann)} == {*ids[5:], *added}
 
 
 @pytest.mark.parametrize(
