@@ -77,7 +77,12 @@ def of_outcome(record: Record, told: Accepted) -> list[str]:
     # One that was interrupted after it had emitted something has what follows from its error besides.
     torn = sum(act.status is Status.FAILED and len(act.outputs) > 1 for act in machine.activations)
     if machine.node_count != shape.executions + torn:
-        problems.append(f"has {machine.node_count} executions instead of {shape.executions + torn}")
+        failed = [
+            f"{act.node.id}: {act.outputs.get('error')}" for act in machine.activations if act.status is Status.FAILED
+        ]
+        problems.append(
+            f"({shape.name}) has {machine.node_count} executions instead of {shape.executions + torn}; failed: {failed}"
+        )
     if shape.outputs is not None and machine.outputs != shape.outputs:
         problems.append(f"its outputs are not what its graph says, but {str(machine.outputs)[:100]} …")
     if machine.cost != shape.cost:

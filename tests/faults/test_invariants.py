@@ -77,7 +77,7 @@ def test_a_doctored_run_is_condemned(record: Record, problem: str) -> None:
 @pytest.mark.parametrize(
     ("shape", "problem"),
     [
-        (Shape("shape", DRAWING, 3), "has 2 executions instead of 3"),
+        (Shape("shape", DRAWING, 3), "(shape) has 2 executions instead of 3; failed: []"),
         (Shape("shape", DRAWING, 2, cost=1), "cost 0 credits instead of 1"),
         (Shape("shape", DRAWING, 2, outputs={"r": [7]}), "its outputs are not what its graph says, but {} …"),
     ],
