@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -232,6 +233,19 @@ async def test_a_job_whose_processes_die_again_and_again_is_given_up(driver: Dri
     for _ in range(nodejobs.MAX_CLAIMS):
         assert await nodejobs.claim(run.id, 1, OVER) is not None
     assert outcomes(await final(run), graph)["b"][0][0] == "FAILED"
+
+
+async def test_a_job_is_claimed_when_a_process_is_ready_for_it(
+    driver: Driver, settings: Settings, db: Database
+) -> None:
+    run, graph = await taken_up(driver, counting(BLOCK_AGAIN))
+    await job_of(run)
+    async with NodeHost(settings) as slow:
+        pid = await until(lambda: [child.pid for child in slow._pool._children if child.pid])
+        os.kill(pid[0], signal.SIGSTOP)
+        assert await db.fetchval("SELECT claims FROM node_jobs") == 0
+        async with NodeHost(settings):
+            assert outcomes(await final(run), graph) == THREE
 
 
 async def test_of_many_who_take_a_job_at_once_one_gets_it(driver: Driver) -> None:

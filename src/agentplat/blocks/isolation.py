@@ -42,8 +42,8 @@ class Pool:
         self.size = settings.node_processes
         self._memory = settings.node_memory_mb
         self._slots = asyncio.Semaphore(self.size)
-        self._idle: list[_Child] = []
-        self._children: set[_Child] = set()
+        self._idle: list[Child] = []
+        self._children: set[Child] = set()
 
     async def __aenter__(self) -> "Pool":
         return self
@@ -57,45 +57,35 @@ class Pool:
         await asyncio.gather(*(child.kill() for child in self._children))
 
     async def execute(self, spec: BlockSpec, request: Request, seconds: float) -> AsyncGenerator[Output | Done, None]:
-        """Run a block: its outputs as they come, and `Done` last, whatever happens.
-
-        Leaving early kills the child: close the iterator, so that this happens at once.
-        """
-        async with self._slots:
-            try:
-                frame = frames.encode(request)
-                async with self._child() as child, aclosing(child.execute(frame, seconds)) as answers:
-                    async for answer in answers:
-                        yield answer
-                return
-            except TimeoutError:
-                error = f"timed out after {seconds:g} seconds"
-            except (ChildGone, ValueError) as failure:
-                error = str(failure)
-        yield Done(failure_text(spec.name, spec.id, error))
+        """Run a block in a child, as `Child.execute` does. Waits while all children are busy."""
+        async with self.child() as child, aclosing(child.execute(spec, request, seconds)) as answers:
+            async for answer in answers:
+                yield answer
 
     @asynccontextmanager
-    async def _child(self) -> AsyncIterator["_Child"]:
-        child = None
-        while self._idle and child is None:
-            child = self._idle.pop()
-            if child.exited:  # killed while it had nothing to do
-                self._children.discard(child)
-                child = None
-        child = child or _Child(self._memory)
-        self._children.add(child)
-        try:
-            await child.start()
-            yield child
-        finally:
-            if child.reusable:
-                self._idle.append(child)
-            else:
-                self._children.discard(child)
-                await asyncio.shield(child.kill())
+    async def child(self) -> AsyncIterator["Child"]:
+        """A child to run one block, or none. It has started. Waits while all children are busy."""
+        async with self._slots:
+            child = None
+            while self._idle and child is None:
+                child = self._idle.pop()
+                if child.exited:  # killed while it had nothing to do
+                    self._children.discard(child)
+                    child = None
+            child = child or Child(self._memory)
+            self._children.add(child)
+            try:
+                await child.start()
+                yield child
+            finally:
+                if child.reusable:
+                    self._idle.append(child)
+                else:
+                    self._children.discard(child)
+                    await asyncio.shield(child.kill())
 
 
-class _Child:
+class Child:
     """One process. `execute` may be called again where the child says that it is `reusable`."""
 
     def __init__(self, memory_mb: int) -> None:
@@ -103,6 +93,11 @@ class _Child:
         self._process: asyncio.subprocess.Process | None = None
         self._uses = 0
         self._waits = False  # for a request
+        self._failed: str | None = None  # why it could not be started
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
 
     @property
     def exited(self) -> bool:
@@ -113,7 +108,7 @@ class _Child:
         return self._waits and self._uses < MAX_USES and not self.exited
 
     async def start(self) -> None:
-        """Start the process, unless it runs."""
+        """Start the process, unless it runs. One that can't be started says so when it is to execute something."""
         if self._process is not None:
             return
         self._process = await asyncio.create_subprocess_exec(
@@ -132,10 +127,30 @@ class _Child:
             async with asyncio.timeout(START_SECONDS):
                 self._waits = isinstance(await self._answer(), Ready)
         except TimeoutError:
-            raise ChildGone("the block's process did not start in time") from None
+            self._failed = "the block's process did not start in time"
+        except ChildGone as failure:
+            self._failed = str(failure)
 
-    async def execute(self, frame: bytes, seconds: float) -> AsyncGenerator[Output | Done, None]:
-        """The child's answers to a request. Raises ChildGone, TimeoutError, and ValueError where they make no sense."""
+    async def execute(self, spec: BlockSpec, request: Request, seconds: float) -> AsyncGenerator[Output | Done, None]:
+        """Run a block: its outputs as they come, and `Done` last, whatever happens.
+
+        A child whose iterator was left early is killed: close the iterator, so that this happens at once.
+        """
+        try:
+            if self._failed is not None:
+                raise ChildGone(self._failed)
+            async with aclosing(self._answers(frames.encode(request), seconds)) as answers:
+                async for answer in answers:
+                    yield answer
+            return
+        except TimeoutError:
+            error = f"timed out after {seconds:g} seconds"
+        except (ChildGone, ValueError) as failure:
+            error = str(failure)
+        yield Done(failure_text(spec.name, spec.id, error))
+
+    async def _answers(self, frame: bytes, seconds: float) -> AsyncGenerator[Output | Done, None]:
+        """What the child says to a request. Raises ChildGone, TimeoutError, and ValueError where it makes no sense."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._waits = False

@@ -12,7 +12,7 @@ import msgspec
 
 from agentplat.blocks.errors import BlockDisabled, BlockExecutionFailed, BlockNotFound
 from agentplat.blocks.frames import Done, Output, Request
-from agentplat.blocks.isolation import Pool
+from agentplat.blocks.isolation import Child, Pool
 from agentplat.blocks.registry import Registry
 from agentplat.blocks.runner import (
     INVALID_INPUT,
@@ -32,6 +32,7 @@ from agentplat.sdk.categories import DESCRIPTIONS
 
 __all__ = [
     "BlockFailure",
+    "Child",
     "Done",
     "Outcome",
     "Output",

@@ -43,8 +43,8 @@ class NodeHost:
         self.size = settings.node_processes
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._pool = blocks.Pool(settings)
-        self._slots = asyncio.Semaphore(self.size)
-        self._tasks: dict[NodeJob, asyncio.Task[None]] = {}
+        self._tasks: dict[tuple[str, int], asyncio.Task[bool]] = {}
+        self._claimed: dict[NodeJob, asyncio.Task[Any]] = {}
         self._upkeep: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "NodeHost":
@@ -56,46 +56,56 @@ class NodeHost:
 
     async def __aexit__(self, *_: object) -> None:
         """Let go of everything: a job that may be repeated is taken by somebody else at once."""
-        for task in self._upkeep:
+        for work in self._upkeep:
+            work.cancel()
+        if self._claimed:
+            await asyncio.wait(self._claimed.values(), timeout=GRACE_SECONDS)
+        left = list(self._claimed)
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=GRACE_SECONDS)
-        left = list(self._tasks)
-        for task in list(self._tasks.values()):
-            task.cancel()
-        await asyncio.gather(*self._upkeep, *self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*self._upkeep, *tasks, return_exceptions=True)
         await self._pool.close()
         for job in left:
             await nodejobs.release(job)
 
     async def execute(self, run_id: str, activation: int) -> bool:
-        """Take a job and see it through. Waits while all children are busy. False if the job isn't to be had."""
-        task = await self._begin(run_id, activation)
-        if task is not None:
-            await asyncio.wait({task})
-        return task is not None
+        """Take a job and see it through. Waits while all children are busy. False if the job isn't to be had, or isn't
+        any more."""
+        self._begin(run_id, activation)
+        task = self._tasks[run_id, activation]
+        await asyncio.wait({task})
+        return not task.cancelled() and task.result()
 
-    async def _begin(self, run_id: str, activation: int) -> asyncio.Task[None] | None:
-        await self._slots.acquire()
-        try:
-            job = await nodejobs.claim(run_id, activation, self._lease)
-        except BaseException:
-            self._slots.release()
-            raise
-        if job is None:
-            self._slots.release()
-            return None
-        self._tasks[job] = task = asyncio.create_task(self._run(job), name=f"job {run_id}:{activation}")
-        task.add_done_callback(lambda _: self._let_go(job))
-        return task
+    def _begin(self, run_id: str, activation: int) -> None:
+        key = run_id, activation
+        if key not in self._tasks:
+            self._tasks[key] = task = asyncio.create_task(self._take(*key), name=f"job {run_id}:{activation}")
+            task.add_done_callback(lambda _: self._tasks.pop(key))
 
-    def _let_go(self, job: NodeJob) -> None:
-        del self._tasks[job]
-        self._slots.release()
+    async def _take(self, run_id: str, activation: int) -> bool:
+        """First a child that is ready, then the claim: a job goes to who can begin at once rather than to who has to
+        start a process for it, and of the claims that a job has, each was spent on executing it."""
+        async with self._pool.child() as child:
+            try:
+                job = await nodejobs.claim(run_id, activation, self._lease)
+            except queries.DATABASE_AWAY as error:
+                _log.warning("node_not_taken", run_id=run_id, activation=activation, reason=str(error))
+                return False  # a sweep finds it
+            if job is None:
+                return False
+            task = asyncio.current_task()
+            assert task is not None
+            self._claimed[job] = task
+            try:
+                await self._run(job, child)
+            finally:
+                del self._claimed[job]
+        return True
 
-    async def _run(self, job: NodeJob) -> None:
+    async def _run(self, job: NodeJob, child: blocks.Child) -> None:
         answers: Answers = asyncio.Queue(MOST_OUTPUTS)
-        executing = asyncio.create_task(self._execute(job, answers))
+        executing = asyncio.create_task(self._execute(job, child, answers))
         try:
             await self._deliver(job, answers)
         except Exception:
@@ -105,7 +115,7 @@ class NodeHost:
             executing.cancel()
             await asyncio.gather(executing, return_exceptions=True)
 
-    async def _execute(self, job: NodeJob, answers: Answers) -> None:
+    async def _execute(self, job: NodeJob, child: blocks.Child, answers: Answers) -> None:
         """Put into `answers` what the block emits, and how it ended, whatever happens."""
         order = _decode(job.body)
         try:
@@ -123,7 +133,7 @@ class NodeHost:
                 fields=order.fields,
                 credentials=await acquire_credentials(job.user_id, spec, order.data),
             )
-            async with aclosing(self._pool.execute(spec, request, order.seconds)) as found:
+            async with aclosing(child.execute(spec, request, order.seconds)) as found:
                 async for answer in found:
                     await answers.put(answer)
         except (integrations.CredentialsUnavailable, BlockError) as failure:
@@ -159,7 +169,7 @@ class NodeHost:
 
     async def _renew(self) -> None:
         """One statement for all jobs. Those that it no longer finds are somebody else's, or wanted by nobody."""
-        mine = dict(self._tasks)
+        mine = dict(self._claimed)
         if not mine:
             return
         standing = await nodejobs.renew(list(mine), self._lease)
@@ -171,8 +181,8 @@ class NodeHost:
         """Take what nobody executes: lost tickets, and what a process has left that died."""
         if (free := self.size - len(self._tasks)) > 0:
             for run_id, activation in await nodejobs.find_waiting(free):
-                if await self._begin(run_id, activation):
-                    _log.info("node_recovered", run_id=run_id, activation=activation)
+                _log.info("node_recovered", run_id=run_id, activation=activation)
+                self._begin(run_id, activation)
 
 
 async def _report(job: NodeJob, delivered: int, letter: NodeReported) -> bool:
