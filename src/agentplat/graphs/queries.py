@@ -14,7 +14,9 @@ from agentplat.graphs.models import GraphHead, GraphSettings, GraphVersion
 from agentplat.graphs.rules.intake import Draft
 from agentplat.infra.clock import now
 from agentplat.infra.db import db
+from agentplat.infra.gathering import Gathering
 from agentplat.infra.ids import new_id
+from agentplat.infra.serving import using_database
 
 HEAD = (
     "g.id, g.version, g.user_id, g.name, g.description, g.instructions, g.recommended_schedule_cron, g.is_active, "
@@ -24,6 +26,10 @@ HEAD = (
 GraphRef = tuple[str, int]
 # Without a version: whichever is active.
 WantedRef = tuple[str, int | None]
+# The user comes first.
+WantedByUser = tuple[str, str, int | None]
+
+MOST_AT_ONCE = 100
 
 
 class _Body(Struct, frozen=True):
@@ -219,25 +225,43 @@ class Access(NamedTuple):
     settings: GraphSettings
 
 
-async def access(user_id: str, wanted: Iterable[WantedRef]) -> dict[WantedRef, Access]:
-    """What runs of the user would use; graphs that aren't the user's are left out."""
+async def access(wanted: Iterable[WantedByUser]) -> dict[WantedByUser, Access]:
+    """What runs of the users would use; graphs that aren't theirs are left out."""
     refs = list(wanted)
     rows = await db().fetch(
-        "SELECT w.id, w.version AS wanted, found.* FROM unnest($2::text[], $3::int[]) AS w (id, version) "
+        "SELECT w.user_id, w.id, w.version AS wanted, found.* "
+        "FROM unnest($1::text[], $2::text[], $3::int[]) AS w (user_id, id, version) "
         "CROSS JOIN LATERAL ("
         "SELECT g.version, l.settings, l.graph_id IS NOT NULL AND NOT l.is_archived AS in_library "
         "FROM graph_versions g "
-        "LEFT JOIN library_agents l ON l.user_id = $1 AND l.graph_id = w.id AND NOT l.is_deleted "
-        "WHERE g.id = w.id AND g.user_id = $1 AND (w.version IS NULL OR g.version = w.version) "
+        "LEFT JOIN library_agents l ON l.user_id = w.user_id AND l.graph_id = w.id AND NOT l.is_deleted "
+        "WHERE g.id = w.id AND g.user_id = w.user_id AND (w.version IS NULL OR g.version = w.version) "
         "ORDER BY g.is_active DESC, g.version DESC LIMIT 1) AS found",
-        user_id,
-        [graph_id for graph_id, _ in refs],
-        [version for _, version in refs],
+        [user_id for user_id, _, _ in refs],
+        [graph_id for _, graph_id, _ in refs],
+        [version for _, _, version in refs],
     )
-    return {
-        (row["id"], row["wanted"]): Access(row["version"], row["in_library"], _settings(row["settings"]))
-        for row in rows
-    }
+    found = {(row["user_id"], row["id"], row["wanted"]): row for row in rows}
+    return {ref: Access(row["version"], row["in_library"], _settings(row["settings"])) for ref, row in found.items()}
+
+
+async def access_of(wanted: WantedByUser) -> Access | None:
+    """The same of one; in one statement with what others ask for at the same time, which reads and so waits for nobody.
+
+    Within a transaction it is that one's, which may see more.
+    """
+    if db().in_transaction:
+        return (await access([wanted])).get(wanted)
+    with using_database():
+        return await _accesses.ask(wanted)
+
+
+async def _access_many(wanted: list[WantedByUser]) -> list[Access | None]:
+    found = await access(set(wanted))
+    return [found.get(one) for one in wanted]
+
+
+_accesses = Gathering(_access_many, MOST_AT_ONCE)
 
 
 async def settings(user_id: str, graph_id: str, *, for_update: bool = False) -> GraphSettings | None:

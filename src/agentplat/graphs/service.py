@@ -272,7 +272,10 @@ async def runnable(user_id: str, graph_id: str, version: int | None = None) -> t
 
     A graph that is unknown and one that is somebody else's get the same answer.
     """
-    found = (await runnables(user_id, [(graph_id, version)]))[graph_id, version]
+    ref = (graph_id, version)
+    access = await queries.access_of((user_id, *ref)) if _could_exist(*ref) else None
+    loaded = {} if access is None else await _load_own(user_id, [(graph_id, access.version)])
+    found = _judged(ref, access, loaded)
     if isinstance(found, AppError):
         raise found
     return found
@@ -281,21 +284,22 @@ async def runnable(user_id: str, graph_id: str, version: int | None = None) -> t
 async def runnables(user_id: str, wanted: Iterable[WantedRef]) -> dict[WantedRef, RunnableVersion | AppError]:
     """The same of many at once, in two statements: each version, or why there is none."""
     asked = set(wanted)
-    known = {ref for ref in asked if _could_exist(*ref)}
-    found = await queries.access(user_id, known) if known else {}
-    loaded = await _load_own(user_id, {(graph_id, one.version) for (graph_id, _), one in found.items()})
-    answers: dict[WantedRef, RunnableVersion | AppError] = {}
-    for ref in asked:
-        graph_id, version = ref
-        one = found.get(ref)
-        graph = None if one is None else loaded.get((graph_id, one.version))
-        if one is None or graph is None:
-            answers[ref] = GraphNotFound(graph_id, version)
-        elif not one.in_library:
-            answers[ref] = GraphNotInLibrary(f"Graph #{graph_id} is not in your library")
-        else:
-            answers[ref] = graph, one.settings
-    return answers
+    known = [(user_id, *ref) for ref in asked if _could_exist(*ref)]
+    found = await queries.access(known) if known else {}
+    loaded = await _load_own(user_id, {(graph_id, one.version) for (_, graph_id, _), one in found.items()})
+    return {ref: _judged(ref, found.get((user_id, *ref)), loaded) for ref in asked}
+
+
+def _judged(
+    ref: WantedRef, access: queries.Access | None, loaded: Mapping[GraphRef, GraphVersion]
+) -> RunnableVersion | AppError:
+    graph_id, version = ref
+    graph = None if access is None else loaded.get((graph_id, access.version))
+    if access is None or graph is None:
+        return GraphNotFound(graph_id, version)
+    if not access.in_library:
+        return GraphNotInLibrary(f"Graph #{graph_id} is not in your library")
+    return graph, access.settings
 
 
 async def _load_own(user_id: str, refs: Iterable[GraphRef]) -> dict[GraphRef, GraphVersion]:
@@ -310,7 +314,7 @@ async def _load_own(user_id: str, refs: Iterable[GraphRef]) -> dict[GraphRef, Gr
 
 async def runnable_within(user_id: str, graph_id: str, version: int) -> GraphVersion:
     """The version that a run of this user may start from within: its own, in the library or not."""
-    if not _could_exist(graph_id, version) or not await queries.access(user_id, [(graph_id, version)]):
+    if not _could_exist(graph_id, version) or not await queries.access_of((user_id, graph_id, version)):
         raise GraphNotFound(graph_id)
     return await load(graph_id, version)
 

@@ -13,14 +13,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from time import perf_counter
 from typing import Any
 
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
 from agentplat.infra.errors import AppError, ConfigError, Unavailable
-from agentplat.infra.serving import serving
+from agentplat.infra.serving import using_database
 from agentplat.infra.settings import Settings
 
 MINIMUM_MAJOR = 15
@@ -149,8 +148,7 @@ class Database:
 
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[Any]:
-        served, began = serving.get(), perf_counter()
-        try:
+        with using_database():
             async with self.pool.acquire() as connection:
                 pid = connection.get_server_pid()  # one that was lost meanwhile has none
                 try:
@@ -159,10 +157,11 @@ class Database:
                     if not _is_answer(error):
                         _doubtful.add(pid)
                     raise
-        finally:
-            if served is not None:
-                served.database_seconds += perf_counter() - began
-                served.database_uses += 1
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this code is in one, whose statements see what it has not committed yet."""
+        return self._joined() is not None
 
     def _joined(self) -> Any:
         """The connection of the transaction that this code is in, if any."""

@@ -1,6 +1,7 @@
 """What makes a run acceptable, for runs that users start and for those that runs start."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -16,6 +17,7 @@ from agentplat.events.models import RunRecord
 from agentplat.graphs import service as graphs
 from agentplat.graphs.models import GraphSettings, GraphVersion
 from agentplat.infra.clock import now
+from agentplat.infra.gathering import Gathering
 from agentplat.infra.ids import new_id
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
@@ -25,6 +27,7 @@ from agentplat.runs.models import ExecuteBody, NodeInputs, RunRequest, RunRow
 
 # A Redis that hangs must not hold up the answer to a client whose run is stored.
 ANNOUNCE_SECONDS = 1.0
+MOST_AT_ONCE = 100
 
 _encode = msgspec.json.Encoder().encode
 _log = get_logger(__name__)
@@ -105,10 +108,24 @@ async def draft_of(
 async def announce(*rows: RunRow) -> None:
     """Wake workers and the dashboards. What is committed is the truth: what fails here is made up for by the sweep."""
     metrics.ACCEPTED.inc(len(rows))
-    accepted = [RunRecord(user_id=row.user_id, graph_id=row.graph_id, run_id=row.id, seq=0, body=b"[]") for row in rows]
     try:
         async with asyncio.timeout(ANNOUNCE_SECONDS):
-            await events.publish(accepted, partial(control.add_ring, rings=len(rows)))
+            await _announcements.ask(rows)
     except Exception as error:
         # The runs are accepted whatever Redis does, so the answer must not say otherwise.
         _log.warning("runs_not_announced", run_id=rows[0].id, runs=len(rows), reason=str(error))
+
+
+async def _announce_many(asked: list[Sequence[RunRow]]) -> list[None]:
+    """In one round trip, and with as many rings as there are runs, so that workers take them together, too."""
+    records = [
+        RunRecord(user_id=row.user_id, graph_id=row.graph_id, run_id=row.id, seq=0, body=b"[]")
+        for rows in asked
+        for row in rows
+    ]
+    async with asyncio.timeout(ANNOUNCE_SECONDS):
+        await events.publish(records, partial(control.add_ring, rings=len(records)))
+    return [None] * len(asked)
+
+
+_announcements = Gathering(_announce_many, MOST_AT_ONCE)

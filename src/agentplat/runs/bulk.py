@@ -14,10 +14,9 @@ from agentplat.credits import service as credits
 from agentplat.graphs import service as graphs
 from agentplat.infra.errors import AppError
 from agentplat.infra.ids import is_id
-from agentplat.infra.settings import get_settings
 from agentplat.infra.uow import unit_of_work
-from agentplat.runs import acceptance, idempotency, queries, stopping, view
-from agentplat.runs.errors import IdempotencyKeyReused, InsufficientBalance, RunNotFound, TooManyWaiting
+from agentplat.runs import acceptance, idempotency, queries, stopping, storing, view
+from agentplat.runs.errors import IdempotencyKeyReused, InsufficientBalance, RunNotFound
 from agentplat.runs.idempotency import Claim
 from agentplat.runs.models import BulkError, BulkResult, BulkStart, RunRow, StartedRun
 
@@ -29,6 +28,8 @@ _started_runs = msgspec.json.Decoder(StartedRun)
 
 # What items stand for by their keys; those without one have none.
 Claims = dict[str | None, Claim]
+# Why runs were not stored, by id.
+Refused = dict[str, AppError]
 
 
 async def start(user_id: str, items: Sequence[BulkStart]) -> list[BulkResult]:
@@ -49,7 +50,7 @@ async def start(user_id: str, items: Sequence[BulkStart]) -> list[BulkResult]:
         claims.update(late)
         drafts = [None if item.idempotency_key in late else draft for item, draft in zip(items, drafts, strict=True)]
     rows = [(item, row) for item, row in zip(items, drafts, strict=True) if isinstance(row, RunRow)]
-    refused = await _store(user_id, rows, claims) if rows else set()
+    refused = await _store(user_id, rows, claims) if rows else {}
     return [
         _answer(item, row, claims.get(item.idempotency_key), refused) for item, row in zip(items, drafts, strict=True)
     ]
@@ -85,8 +86,8 @@ async def _drafts(user_id: str, items: Sequence[BulkStart], claims: Claims) -> l
     return drafts
 
 
-async def _store(user_id: str, drafted: Sequence[tuple[BulkStart, RunRow]], claims: Claims) -> set[str]:
-    """Claim the keys and store the runs that are to be. Returns the ids of runs for which there was no room."""
+async def _store(user_id: str, drafted: Sequence[tuple[BulkStart, RunRow]], claims: Claims) -> Refused:
+    """Claim the keys and store the runs that are to be. Returns by id why a run was not stored."""
     wanted = {
         item.idempotency_key: Claim(
             fingerprint=_fingerprint(item), run_id=row.id, response=_encode(view.started_run(row))
@@ -98,22 +99,21 @@ async def _store(user_id: str, drafted: Sequence[tuple[BulkStart, RunRow]], clai
         if wanted:
             claims.update(await idempotency.claim(user_id, wanted))
         ours = [row for item, row in drafted if _run_id(row, claims.get(item.idempotency_key)) == row.id]
-        stored = await queries.insert_many(user_id, ours, get_settings().max_queued_per_user) if ours else set()
-        refused = {row.id for row in ours} - stored
+        refused = await storing.store(ours) if ours else {}
         if unused := [key for key, claim in wanted.items() if claim.run_id in refused]:
             await idempotency.release(user_id, unused)
-    if stored:
-        await acceptance.announce(*(row for row in ours if row.id in stored))
+    if stored := [row for row in ours if row.id not in refused]:
+        await acceptance.announce(*stored)
     return refused
 
 
-def _answer(item: BulkStart, draft: RunRow | AppError | None, claim: Claim | None, refused: set[str]) -> BulkResult:
+def _answer(item: BulkStart, draft: RunRow | AppError | None, claim: Claim | None, refused: Refused) -> BulkResult:
     if isinstance(draft, AppError):
         return _refused(draft)
     if claim is not None and claim.fingerprint != _fingerprint(item):
         return _refused(IdempotencyKeyReused())
-    if _run_id(draft, claim) in refused:
-        return _refused(TooManyWaiting(get_settings().max_queued_per_user))
+    if error := refused.get(_run_id(draft, claim) or ""):
+        return _refused(error)
     if claim is not None and (draft is None or draft.id != claim.run_id):
         return BulkResult(status=HTTPStatus.OK, run=_started_runs.decode(claim.response), replayed=True)
     assert draft is not None  # without a claim there is always one

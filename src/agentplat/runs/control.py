@@ -35,14 +35,14 @@ ANSWER_SECONDS = 5.0
 def add_ring(pipe: Pipeline, rings: int = 1) -> None:
     """Have workers look whose turn it is, with what else `pipe` sends. Ringing too often does no harm."""
     # Queued, not sent: a pipeline's calls return the pipeline itself.
-    pipe.rpush(_bell(), *["1"] * rings)  # type: ignore[unused-awaitable]
+    pipe.rpush(_bell(), *["1"] * min(rings, MAX_RINGS))  # type: ignore[unused-awaitable]
     pipe.ltrim(_bell(), -MAX_RINGS, -1)  # type: ignore[unused-awaitable]
 
 
 async def ring(rings: int = 1) -> None:
     """Have workers look whose turn it is. Their sweeps do so anyway where Redis is away."""
     pipe = redis().pipeline(transaction=False)
-    add_ring(pipe, min(rings, MAX_RINGS))
+    add_ring(pipe, rings)
     try:
         async with asyncio.timeout(RING_SECONDS):
             await pipe.execute()

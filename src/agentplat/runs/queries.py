@@ -23,23 +23,19 @@ COLUMNS = (
 )
 
 
-async def insert(row: RunRow, most_waiting: int | None = None, parent_fence: int | None = None) -> bool:
+async def insert(row: RunRow, parent_fence: int | None = None) -> bool:
     """Store a run that was accepted. One that is there already stays: a sub-run's id follows from its parent.
 
-    False where that many runs of the user wait already (requests that come at once may exceed the limit a little), and
-    where the parent isn't held under `parent_fence` any more, or is to be stopped.
+    False where the parent isn't held under `parent_fence` any more, or is to be stopped.
     """
     return bool(
         await db().fetchval(
             """
-            WITH room AS (
-                SELECT WHERE $14::int IS NULL OR NOT EXISTS (
-                    SELECT FROM runs WHERE user_id = $2 AND status = 'QUEUED' OFFSET $14 - 1 LIMIT 1)
-            ), parent AS (
+            WITH parent AS (
                 SELECT FROM runs
-                WHERE id = $6 AND fence = $15 AND status = 'RUNNING' AND stop_requested_at IS NULL FOR SHARE
+                WHERE id = $6 AND fence = $14 AND status = 'RUNNING' AND stop_requested_at IS NULL FOR SHARE
             ), allowed AS (
-                SELECT FROM room WHERE $15::int IS NULL OR EXISTS (SELECT FROM parent)
+                SELECT WHERE $14::int IS NULL OR EXISTS (SELECT FROM parent)
             ), stored AS (
                 INSERT INTO runs (id, user_id, graph_id, graph_version, preset_id, parent_id, root_id, status, request,
                                   created_at, deadline, parent_activation, depth)
@@ -61,38 +57,68 @@ async def insert(row: RunRow, most_waiting: int | None = None, parent_fence: int
             row.deadline,
             row.parent_activation,
             row.depth,
-            most_waiting,
             parent_fence,
         )
     )
 
 
-async def insert_many(user_id: str, rows: Sequence[RunRow], most_waiting: int) -> set[str]:
-    """Store runs that a user has started. Returns the ids of those for which there was room, which are the first."""
-    stored = await db().fetch(
-        """
-        WITH waiting AS (
-            SELECT count(*) AS runs FROM (SELECT FROM runs WHERE user_id = $1 AND status = 'QUEUED' LIMIT $2) AS w
-        )
+def _insert_many_sql(if_locked: str) -> str:
+    return f"""
+    WITH given AS MATERIALIZED (
+        SELECT *, row_number() OVER (PARTITION BY user_id ORDER BY number) AS nth
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::bytea[], $7::timestamptz[],
+            $8::timestamptz[]) WITH ORDINALITY
+            AS given (id, user_id, graph_id, graph_version, preset_id, request, created_at, deadline, number)
+    ), kept AS MATERIALIZED (
+        -- The lock that the foreign key asks for, in an order in which no two wait for each other.
+        SELECT g.id, g.version FROM graph_versions g
+        WHERE (g.id, g.version) IN (SELECT graph_id, graph_version FROM given)
+        ORDER BY g.id, g.version FOR KEY SHARE {if_locked}
+    ), room AS (
+        SELECT u.user_id, $9 - (
+            SELECT count(*) FROM (
+                SELECT FROM runs r WHERE r.user_id = u.user_id AND r.status = 'QUEUED' LIMIT $9) AS waiting
+        ) AS runs
+        FROM (SELECT DISTINCT user_id FROM given) AS u
+    ), judged AS MATERIALIZED (
+        SELECT given.*, given.nth <= room.runs AS fits
+        FROM given
+        JOIN kept ON kept.id = given.graph_id AND kept.version = given.graph_version
+        JOIN room ON room.user_id = given.user_id
+    ), stored AS (
         INSERT INTO runs (id, user_id, graph_id, graph_version, preset_id, root_id, status, request, created_at,
                           deadline, depth)
-        SELECT id, $1, graph_id, graph_version, preset_id, id, 'QUEUED', request, created_at, deadline, 0
-        FROM unnest($3::text[], $4::text[], $5::int[], $6::text[], $7::bytea[], $8::timestamptz[], $9::timestamptz[])
-            WITH ORDINALITY AS given (id, graph_id, graph_version, preset_id, request, created_at, deadline, number)
-        WHERE number <= $2 - (SELECT runs FROM waiting)
-        RETURNING id
-        """,
-        user_id,
-        most_waiting,
+        SELECT id, user_id, graph_id, graph_version, preset_id, id, 'QUEUED', request, created_at, deadline, 0
+        FROM judged WHERE fits
+    )
+    SELECT id, fits FROM judged
+    """
+
+
+_INSERT_MANY = _insert_many_sql("")
+_INSERT_WITHOUT_WAITING = _insert_many_sql("SKIP LOCKED")
+
+
+async def insert_many(rows: Sequence[RunRow], most_waiting: int, *, patient: bool = True) -> dict[str, bool]:
+    """Store runs that users have started. Returns by id whether there was room for it: those of a user for which there
+    is are the first ones. (Statements that come at once may exceed the limit a little.)
+
+    What is left out has no graph any more. Somebody may be just deleting it, for which only the `patient` wait: whoever
+    is not leaves out those as well.
+    """
+    judged = await db().fetch(
+        _INSERT_MANY if patient else _INSERT_WITHOUT_WAITING,
         [row.id for row in rows],
+        [row.user_id for row in rows],
         [row.graph_id for row in rows],
         [row.graph_version for row in rows],
         [row.preset_id for row in rows],
         [row.request for row in rows],
         [row.created_at for row in rows],
         [row.deadline for row in rows],
+        most_waiting,
     )
-    return {row["id"] for row in stored}
+    return {row["id"]: row["fits"] for row in judged}
 
 
 async def renew(run_ids: Sequence[str], owner: str, lease: timedelta) -> dict[str, bool]:

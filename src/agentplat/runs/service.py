@@ -12,11 +12,21 @@ from agentplat.infra.clock import now
 from agentplat.infra.errors import AppError
 from agentplat.infra.ids import is_id
 from agentplat.infra.paging import page_of
-from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.infra.uow import unit_of_work
-from agentplat.runs import acceptance, idempotency, listing, queries, retention, stopping, turns, view, watching
-from agentplat.runs.errors import InsufficientBalance, RunNotFound, TooManyWaiting
+from agentplat.runs import (
+    acceptance,
+    idempotency,
+    listing,
+    queries,
+    retention,
+    stopping,
+    storing,
+    turns,
+    view,
+    watching,
+)
+from agentplat.runs.errors import InsufficientBalance, RunNotFound
 from agentplat.runs.models import (
     Accepted,
     ExecuteBody,
@@ -82,7 +92,7 @@ async def accept(
     """Start a run, at most once under an idempotency key."""
     if key is None:
         row = await _prepared(user_id, graph_id, version, body, preset_id)
-        await _store(row)
+        await storing.store_with_others(row)
         await acceptance.announce(row)
         return Accepted(run=view.started_run(row))
     # Asked before anything is checked: what was accepted stays accepted, also when the balance is gone since.
@@ -100,7 +110,7 @@ async def accept(
             async with unit_of_work():
                 known = (await idempotency.claim(user_id, {key: wanted}))[key]
                 if known == wanted:
-                    await _store(row)
+                    await storing.store_one(row)
             if known == wanted:
                 await acceptance.announce(row)
                 return Accepted(run=view.started_run(row))
@@ -110,12 +120,6 @@ async def accept(
 
 async def _known(user_id: str, key: str) -> idempotency.Claim | None:
     return (await idempotency.find(user_id, [key])).get(key)
-
-
-async def _store(row: RunRow) -> None:
-    most = get_settings().max_queued_per_user
-    if not await queries.insert(row, most):
-        raise TooManyWaiting(most)
 
 
 async def _prepared(user_id: str, graph_id: str, version: int, body: ExecuteBody, preset_id: str | None) -> RunRow:
@@ -222,7 +226,7 @@ async def enlist(user_id: str, graph_id: str, version: int, body: ExecuteBody) -
     """Accept a run within the caller's unit of work, so that it is stored with what else that stores, or not at all.
     To be announced when that is committed."""
     row = await _prepared(user_id, graph_id, version, body, None)
-    await _store(row)
+    await storing.store_one(row)
     return row
 
 
