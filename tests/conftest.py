@@ -18,6 +18,7 @@ from agentplat.infra.db import Database, close_database, open_database
 from agentplat.infra.redis import close_redis, open_redis
 from agentplat.infra.settings import Settings, get_settings
 from agentplat.runs.service import hearing_ends
+from tests.support.mails import POSTMARK_TOKEN, UNSUBSCRIBE_KEY
 from tests.support.processes import environment
 from tests.support.services import (
     BLOCK_MODULES,
@@ -95,6 +96,8 @@ def settings(database_url: str, redis_url: str, tmp_path_factory: pytest.TempPat
         "AGENTPLAT_HOME": str(tmp_path_factory.mktemp("home")),
         "AGENTPLAT_BLOCK_MODULES": BLOCK_MODULES,
         "AGENTPLAT_LEASE": "2",
+        "UNSUBSCRIBE_SECRET_KEY": UNSUBSCRIBE_KEY,
+        "POSTMARK_WEBHOOK_TOKEN": POSTMARK_TOKEN,
         "LOG_LEVEL": "WARNING",
     }
     with pytest.MonkeyPatch.context() as patch:

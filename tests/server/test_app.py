@@ -68,12 +68,13 @@ async def test_only_administrators_act_as_others(api: Api) -> None:
     assert (await api("ann").get("/api/graphs", headers={"X-Act-As-User-Id": " "})).status_code == 200
 
 
-# Stripe's events and links to files prove themselves by their signature, shared runs by their token; providers are the
-# contract's public list.
+# Stripe's events, links to files, and links in mails prove themselves by their signature, shared runs by their token;
+# providers are the contract's public list.
 PUBLIC = {
     "/health",
     "/api/public/shared/{share_token}",
     "/api/credits/stripe_webhook",
+    "/api/email/unsubscribe",
     "/api/files/{file_id}/content",
     "/api/integrations/providers",
     "/api/integrations/providers/constants",

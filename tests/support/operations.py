@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from tests.support.api import NOBODYS_ID, echo_graph
 from tests.support.graphs import STORE
+from tests.support.mails import POSTMARK, bounce, unsubscribe_token
 from tests.support.stripe import signed
 
 Ids = dict[str, str]
@@ -81,6 +82,7 @@ SIGN_IN = {"email": "ann@example.com", "password": "not the right one"}
 SECRET = {"type": "api_key", "title": "Mine", "api_key": "s3cret"}
 SCHEDULE = {"name": "Nightly", "cron": "30 2 * * *", "inputs": {}}
 GRANT = {"user_id": "ann", "amount": 100, "comments": "sorry"}
+BOUNCED = Sent(json=bounce("ann@example.com"), headers=POSTMARK)
 TEXT = Sent(files={"file": ("a.txt", b"hello", "text/plain")})
 EVENTS = "/api/executions/{graph_exec_id}/events"
 GRAPH_EVENTS = "/api/graphs/{graph_id}/events"
@@ -127,6 +129,8 @@ OPERATIONS = [
     Operation("POST", f"{CREDITS}/stripe_webhook", 6, paid_event),
     Operation("GET", f"{CREDITS}/transactions", 1),
     Operation("POST", f"{CREDITS}/{{transaction_key}}/refund", 12, {"reason": "a mistake"}),
+    Operation("POST", "/api/email", 1, BOUNCED),
+    Operation("POST", "/api/email/unsubscribe", 1, query=f"?token={unsubscribe_token('ann')}"),
     Operation("GET", "/api/executions", 1),
     Operation("POST", "/api/executions/bulk/read", 1, own_run),
     Operation("POST", "/api/executions/bulk/start", 2, lambda ids: {"runs": [{"graph_id": ids["graph_id"]}] * 3}),

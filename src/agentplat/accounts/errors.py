@@ -1,8 +1,17 @@
 """Why somebody is not let in. The messages are the contract's."""
 
-from typing import Any
+from typing import Self
 
-from agentplat.infra.errors import AppError, Conflict, Invalid, NotAllowed, NotFound, Unauthenticated
+from agentplat.infra.errors import AppError, BadRequest, Conflict, Invalid, NotAllowed, NotFound, Unauthenticated
+
+
+class Misplaced(Invalid):
+    """One place of the request does not have the expected form"""
+
+    @classmethod
+    def at(cls, *loc: str) -> Self:
+        """The error, with its message, about that place."""
+        return cls(detail=[{"type": "value_error", "loc": list(loc), "msg": (cls.__doc__ or "").strip()}])
 
 
 class TokenMissing(Unauthenticated):
@@ -43,20 +52,12 @@ class EmailTaken(Conflict):
     code = "email_taken"
 
 
-class EmailInvalid(Invalid):
+class EmailInvalid(Misplaced):
     """This is no e-mail address"""
 
-    @classmethod
-    def at(cls, *loc: str) -> "EmailInvalid":
-        return cls(detail=[_problem(cls.__doc__, loc)])
 
-
-class TimezoneUnknown(Invalid):
+class TimezoneUnknown(Misplaced):
     """This is no time zone; expected an IANA name such as Europe/Paris"""
-
-    @classmethod
-    def at(cls, *loc: str) -> "TimezoneUnknown":
-        return cls(detail=[_problem(cls.__doc__, loc)])
 
 
 # --- signing in: codes and statuses are those that Supabase's clients know
@@ -200,13 +201,26 @@ class TooManyApiKeys(Conflict):
     code = "too_many_api_keys"
 
 
-class ExpiryInvalid(Invalid):
+class ExpiryInvalid(Misplaced):
     """This is over already"""
 
-    @classmethod
-    def at(cls, *loc: str) -> "ExpiryInvalid":
-        return cls(detail=[_problem(cls.__doc__, loc)])
+
+# --- mails
 
 
-def _problem(message: str | None, loc: tuple[str, ...]) -> dict[str, Any]:
-    return {"type": "value_error", "loc": list(loc), "msg": message}
+class UnsubscribeTokenInvalid(BadRequest):
+    """This is no token of a link to unsubscribe by"""
+
+    code = "unsubscribe_token_invalid"
+
+
+class WebhookTokenInvalid(Unauthenticated):
+    """The webhook's token is missing or wrong"""
+
+
+class MemberMissing(Misplaced):
+    """This kind of event needs this member"""
+
+
+class BounceUnknown(Misplaced):
+    """There is no such kind of bounce"""

@@ -98,6 +98,72 @@ class Preferences(Struct, frozen=True, kw_only=True):
     last_reset_date: datetime
 
 
+# --- mails
+
+
+class MailEventKind(StrEnum):
+    """What Postmark tells of."""
+
+    DELIVERY = "Delivery"
+    BOUNCE = "Bounce"
+    SPAM_COMPLAINT = "SpamComplaint"
+    OPEN = "Open"
+    CLICK = "Click"
+    SUBSCRIPTION_CHANGE = "SubscriptionChange"
+
+
+def _postmarks(name: str) -> str:
+    """A member's name as Postmark writes it: MessageID, ReadSeconds."""
+    return "".join(word.upper() if word in ("id", "os") else word.title() for word in name.split("_"))
+
+
+class MailEvent(Struct, frozen=True, kw_only=True, rename=_postmarks):
+    """The members of all kinds, of which `email.receive` wants those that it acts on. Postmark leaves some out, and
+    sends null for others.
+    """
+
+    record_type: MailEventKind | None = None
+    email: str | None = None
+    recipient: str | None = None
+    type_code: int | None = None
+    suppress_sending: bool | None = None
+    suppression_reason: str | None = None
+    id: int | None = None
+    type: str | None = None
+    tag: str | None = None
+    message_id: str | None = None
+    message_stream: str | None = None
+    server_id: int | None = None
+    details: str | None = None
+    from_: str | None = None
+    subject: str | None = None
+    content: str | None = None
+    name: str | None = None
+    description: str | None = None
+    bounced_at: str | None = None
+    delivered_at: str | None = None
+    received_at: str | None = None
+    changed_at: str | None = None
+    inactive: bool | None = None
+    dump_available: bool | None = None
+    can_activate: bool | None = None
+    first_open: bool | None = None
+    read_seconds: int | None = None
+    platform: str | None = None
+    click_location: str | None = None
+    original_link: str | None = None
+    origin: str | None = None
+    user_agent: str | None = None
+    metadata: dict[str, str] | None = None
+    os: dict[str, str] | None = None
+    client: dict[str, str] | None = None
+    geo: dict[str, str] | None = None
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    status: Literal["ok"] = "ok"
+
+
 # --- signing in, as Supabase's clients know it: what they send beyond this is ignored
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 from jwt.algorithms import get_default_algorithms
 
-from agentplat.accounts import api_keys, one_time, rules, sign_in, signing
+from agentplat.accounts import api_keys, email, one_time, rules, sign_in, signing
 from agentplat.accounts import users as own
 from agentplat.accounts.errors import (
     ImpersonationRefused,
@@ -169,9 +169,10 @@ def forget_users() -> None:
     _known_users.clear()
 
 
-# For programs with an API key
+# For programs with an API key, and for Postmark
 
 
+check_postmark = email.check_postmark
 user_of_key = api_keys.user_of
 timezone = own.timezone
 

@@ -62,6 +62,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     stripe_webhook_secret: str | None = None
     stripe_base_url: str | None = None
     frontend_base_url: str = "http://localhost:3000"
+    unsubscribe_secret: str | None = None
+    postmark_webhook_token: str | None = None
     backend_cors_allow_origins: tuple[str, ...] = ()
     openai_api_key: str | None = None
     openai_base_url: str | None = None
@@ -240,6 +242,8 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("stripe_webhook_secret", ("STRIPE_WEBHOOK_SECRET",), str),
     ("stripe_base_url", ("STRIPE_BASE_URL",), _url("http", "https")),
     ("frontend_base_url", ("FRONTEND_BASE_URL",), _url("http", "https")),
+    ("unsubscribe_secret", ("UNSUBSCRIBE_SECRET_KEY",), str),
+    ("postmark_webhook_token", ("POSTMARK_WEBHOOK_TOKEN",), str),
     ("backend_cors_allow_origins", ("BACKEND_CORS_ALLOW_ORIGINS",), _list),
     ("openai_api_key", ("OPENAI_API_KEY",), str),
     ("openai_base_url", ("OPENAI_BASE_URL",), _url("http", "https")),

@@ -23,6 +23,8 @@ IN_PERSON = "in_person"
 SERVICE_KEY = "service_key"
 # Without a token, and therefore limited by the address that it comes from.
 BY_ADDRESS = "by_address"
+# For Postmark, which has a token of its own.
+POSTMARK = "postmark"
 # For programs: an API key with this permission instead of a token.
 PERMISSION = "permission"
 
@@ -42,9 +44,12 @@ class Authentication(ASGIMiddleware):
         if opt.get(PUBLIC):
             if opt.get(BY_ADDRESS):
                 await self.limits.take(scope, ADDRESS, self.limits.address(scope))  # type: ignore[arg-type]
+        elif opt.get(POSTMARK):
+            accounts.check_postmark(_header(scope, b"x-postmark-webhook-token"))
         elif permission := opt.get(PERMISSION):
             # Nothing but its key says who a program is, and nobody acts for it.
-            key = _api_key(scope)
+            if not (key := _header(scope, b"x-api-key")):
+                raise ApiKeyMissing
             scope["user"] = user = await accounts.user_of_key(key, permission)
             await self.limits.take(scope, KEY, key)
             await self.limits.take(scope, USER, user.id)
@@ -82,11 +87,10 @@ def _ticket(scope: Scope) -> str | None:
     return given[-1] if given else None
 
 
-def _api_key(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-api-key" and value.strip():
-            return value.decode("latin-1").strip()
-    raise ApiKeyMissing
+def _header(scope: Scope, name: bytes) -> str:
+    """The first that says something."""
+    found = (value.decode("latin-1").strip() for given, value in scope["headers"] if given == name)
+    return next(filter(None, found), "")
 
 
 def _user(authorization: str) -> User:

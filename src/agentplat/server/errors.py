@@ -40,6 +40,7 @@ MAX_NESTING = 100
 _PLACE = re.compile(r" - at (?:`key` in )?`(?:(?:key|value) in )?\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _MISSING = re.compile(r"^Object missing required field `(.+?)`")
+_ABSENT = re.compile(r"^Missing required (\w+) parameter '(.+?)'")
 
 
 def render(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
@@ -99,6 +100,8 @@ def _of_http(request: Request[Any, Any, Any], error: HTTPException) -> AppError:
 def _invalid_parameters(error: ValidationException) -> Invalid:
     extra = error.extra if isinstance(error.extra, list) else []
     problems = [_parameter_problem(item) for item in extra if isinstance(item, dict) and "message" in item]
+    if not problems and (absent := _ABSENT.match(error.detail)):
+        problems = [_problem("missing", absent.groups(), "This parameter is required")]
     return invalid(problems or [_problem("value_error", ["request"], error.detail)])
 
 

@@ -15,12 +15,13 @@ from litestar.router import Router
 from litestar.routes import HTTPRoute
 
 from agentplat.server import docs
-from agentplat.server.auth import BY_ADDRESS, PERMISSION, PUBLIC
+from agentplat.server.auth import BY_ADDRESS, PERMISSION, POSTMARK, PUBLIC
 from agentplat.server.examples import add_examples
 from agentplat.server.representation import ETAG, STATIC
 
 SCHEME = "HTTPBearerJWT"
 KEY_SCHEME = "ApiKey"
+POSTMARK_SCHEME = "PostmarkWebhook"
 
 UNAUTHENTICATED = "HTTP401NotAuthenticatedError"
 ERROR: dict[str, Any] = {
@@ -112,6 +113,9 @@ def config() -> OpenAPIConfig:
             security_schemes={
                 SCHEME: SecurityScheme(type="http", scheme="bearer", bearer_format="jwt"),
                 KEY_SCHEME: SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header"),
+                POSTMARK_SCHEME: SecurityScheme(
+                    type="apiKey", name="X-Postmark-Webhook-Token", security_scheme_in="header"
+                ),
             }
         ),
         openapi_router=Router(
@@ -191,7 +195,9 @@ def _statuses(operation: dict[str, Any], handler: HTTPRouteHandler) -> list[str]
         statuses.append("422")
     if "requestBody" in operation:
         statuses += ["408", "413"]
-    if not opt.get(PUBLIC):
+    if opt.get(POSTMARK):
+        statuses.append("401")
+    elif not opt.get(PUBLIC):
         statuses += ["401", "403", "429"]
         if not opt.get(PERMISSION) or any(one["in"] == "path" for one in operation.get("parameters", ())):
             statuses.append("404")
@@ -204,7 +210,8 @@ def _describe(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
     opt, own = handler.opt, operation["responses"]
     permission = opt.get(PERMISSION)
     if not opt.get(PUBLIC):
-        operation["security"] = [{KEY_SCHEME if permission else SCHEME: []}]
+        scheme = POSTMARK_SCHEME if opt.get(POSTMARK) else KEY_SCHEME if permission else SCHEME
+        operation["security"] = [{scheme: []}]
     if permission:
         operation["x-required-permission"] = str(permission)
         own["403"] = {"description": f"The API key lacks {permission}.", "content": _content("Error")}

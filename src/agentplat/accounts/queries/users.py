@@ -10,6 +10,7 @@ from agentplat.accounts.models import Account, NotificationType, User
 from agentplat.infra.db import db
 
 FLAGS = {kind: f"notify_on_{kind.lower()}" for kind in NotificationType}
+_MUTED = ", ".join(f"{flag} = false" for flag in FLAGS.values()) + ", updated_at = now()"
 # Times are cut to milliseconds: what the contract shows.
 COLUMNS = ", ".join(
     (
@@ -71,6 +72,21 @@ async def timezone(user_id: str) -> str | None:
 
 async def set_timezone(user_id: str, zone: str) -> None:
     await db().execute("UPDATE users SET timezone = $2, updated_at = now() WHERE id = $1", user_id, zone)
+
+
+async def mute(user_id: str) -> None:
+    await db().execute(f"UPDATE users SET {_MUTED} WHERE id = $1", user_id)
+
+
+async def mute_address(address: str) -> None:
+    """The same for whoever has the address."""
+    await db().execute(f"UPDATE users SET {_MUTED} WHERE lower(email) = lower($1)", address)
+
+
+async def unverify_address(address: str) -> None:
+    await db().execute(
+        "UPDATE users SET email_verified = false, updated_at = now() WHERE lower(email) = lower($1)", address
+    )
 
 
 async def change(
