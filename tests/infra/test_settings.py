@@ -29,6 +29,10 @@ def test_older_name_of_the_key_is_a_fallback() -> None:
         ('["http://a", "http://b"]', ("http://a", "http://b")),
         ("http://a, http://b,", ("http://a", "http://b")),
         ("[]", ()),
+        ("https://a.b/, regex:https://.*", ("https://a.b", "regex:https://.*")),
+        ("http://localhost:5173", ("http://localhost:5173", "http://127.0.0.1:5173")),
+        ("https://127.0.0.1:1,https://localhost:1", ("https://127.0.0.1:1", "https://localhost:1")),
+        ("", ("http://localhost:3000", "http://127.0.0.1:3000")),
     ],
 )
 def test_lists_are_json_or_have_commas(text: str, expected: tuple[str, ...]) -> None:
@@ -47,6 +51,13 @@ def test_lists_are_json_or_have_commas(text: str, expected: tuple[str, ...]) -> 
         ("LOG_FORMAT", "xml", "expected one of auto, json, console"),
         ("BACKEND_CORS_ALLOW_ORIGINS", '["http://a"', "BACKEND_CORS_ALLOW_ORIGINS"),
         ("BACKEND_CORS_ALLOW_ORIGINS", "[1]", "a list of strings"),
+        ("BACKEND_CORS_ALLOW_ORIGINS", "*", "expected origins such as"),
+        ("BACKEND_CORS_ALLOW_ORIGINS", "ftp://a.b", "expected origins such as"),
+        ("BACKEND_CORS_ALLOW_ORIGINS", "https://a.b/path", "expected origins such as"),
+        ("BACKEND_CORS_ALLOW_ORIGINS", "http://localhost", "needs its port"),
+        ("BACKEND_CORS_ALLOW_ORIGINS", "regex: ", "a pattern is empty"),
+        ("BACKEND_CORS_ALLOW_ORIGINS", "regex:(", "no regular expression"),
+        ("APP_ENV", "production", "expected one of local, dev, prod"),
         ("AGENTPLAT_SECRET_KEYS", f"{'x' * 40},hunter2", "at least 32 characters"),
         ("AGENTPLAT_REFRESH_GRACE", "61", "a number from 0 to 60"),
         ("DATABASE_URL", "mysql://u:hunter2@host/db", "postgresql:// or postgres://"),
@@ -107,3 +118,25 @@ def test_a_key_pair_of_its_own_is_made_once(fresh: Path, monkeypatch: pytest.Mon
 
 def test_keys_in_one_line() -> None:
     assert Settings.from_env({"JWT_SIGN_KEY": "a\\nb"}).jwt_sign_key == "a\nb"
+
+
+@pytest.mark.parametrize(
+    ("text", "usable"),
+    [
+        ("https://app.example.com", True),
+        (r"regex:https://.*\.example\.com", True),
+        ("", True),
+        ("http://localhost:3000", False),
+        ("https://app.example.com,https://127.0.0.1:1", False),
+        (r"regex:http://LOCALHOST:\d+", False),
+        (r"regex:http://127\.0\.0\.1:1", False),
+        ("regex:https?://.*", False),
+    ],
+)
+def test_in_production_no_page_on_the_machine_itself_may_call(text: str, usable: bool) -> None:
+    environ = {"APP_ENV": "prod", "BACKEND_CORS_ALLOW_ORIGINS": text}
+    if usable:
+        assert not any("local" in one for one in Settings.from_env(environ).backend_cors_allow_origins)
+    else:
+        with pytest.raises(ConfigError, match="BACKEND_CORS_ALLOW_ORIGINS"):
+            Settings.from_env(environ)

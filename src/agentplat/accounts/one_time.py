@@ -5,7 +5,6 @@ There is nothing yet that sends mails. A token waits in its row, sealed, for wha
 """
 
 import secrets
-from collections.abc import Iterable
 from hashlib import sha256
 from urllib.parse import urlencode, urlsplit
 
@@ -13,6 +12,7 @@ from agentplat.accounts.errors import OneTimeTokenInvalid
 from agentplat.accounts.models import Handover, OneTimeKind
 from agentplat.accounts.queries import one_time as queries
 from agentplat.infra.crypto import keyring
+from agentplat.infra.origins import REGEX
 from agentplat.infra.settings import get_settings
 
 HOURS = {OneTimeKind.RECOVERY: 1, OneTimeKind.EMAIL_CHANGE: 24}
@@ -62,12 +62,9 @@ def _link(one: queries.Waiting) -> str:
 def _own_page(wanted: str | None) -> str:
     """A token must not be sent to just any site: where it may go is the frontend, and who may call the API."""
     settings = get_settings()
-    allowed = {_origin(url) for url in _plain((settings.frontend_base_url, *settings.backend_cors_allow_origins))}
+    plain = (entry for entry in settings.backend_cors_allow_origins if not entry.startswith(REGEX))
+    allowed = {_origin(url) for url in (settings.frontend_base_url, *plain)}
     return wanted if wanted and _origin(wanted) in allowed else settings.frontend_base_url
-
-
-def _plain(origins: Iterable[str]) -> Iterable[str]:
-    return (origin for origin in origins if not origin.startswith("regex:"))
 
 
 def _origin(url: str) -> tuple[str, str] | None:

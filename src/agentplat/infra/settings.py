@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from agentplat.infra import keys
+from agentplat.infra import keys, origins
 from agentplat.infra.errors import ConfigError
 
 # Read by PyJWT; "none" is not among them on purpose.
@@ -26,6 +26,7 @@ DEFAULT_HOME = Path("~/.agentplat")
 MAX_DEADLINE_SECONDS = 315_360_000
 SHORTEST_SECRET = 32
 MISSED_RUNS = ("skip", "one", "all")
+APP_ENVS = ("local", "dev", "prod")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("auto", "json", "console")
 # The installation's own keys for providers, by the names that the contract's own configuration has.
@@ -55,6 +56,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     secret_keys: tuple[str, ...] = ()
     enable_sign_up: bool = True
     refresh_grace_seconds: float = 10.0
+    app_env: str = "local"
     enable_auth: bool = True
     enable_credit: bool = False
     monthly_credits: int = 0
@@ -119,6 +121,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         values["provider_keys"] = tuple(
             (name, text) for name in PROVIDER_KEYS if (text := environ.get(name, "").strip())
         )
+        _settle_origins(values)
         try:
             values["home"] = values.get("home", DEFAULT_HOME).expanduser().absolute()
         except RuntimeError as error:
@@ -142,6 +145,17 @@ def get_settings() -> Settings:
         pair = keys.kept(settings.home / "jwt.es256.pem", keys.new_private_key, "JWT_SIGN_KEY")
         return msgspec.structs.replace(settings, jwt_sign_key=pair)
     return settings
+
+
+def _settle_origins(values: dict[str, Any]) -> None:
+    """Who develops a web interface beside the platform need not say so. In production nobody does."""
+    public = values.get("app_env") == "prod"
+    given = values.setdefault("backend_cors_allow_origins", () if public else origins.DEFAULT)
+    if public:
+        try:
+            origins.check_public(given)
+        except ValueError as error:
+            raise ConfigError(f"BACKEND_CORS_ALLOW_ORIGINS is not usable: {error}") from error
 
 
 def _shown(name: str, text: str) -> str:
@@ -205,6 +219,10 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in items if item.strip())
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    return origins.origins(_list(text))
+
+
 def _networks(text: str) -> tuple[Network, ...]:
     return tuple(ip_network(item, strict=False) for item in _list(text))
 
@@ -235,6 +253,7 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("secret_keys", ("AGENTPLAT_SECRET_KEYS",), _secrets),
     ("enable_sign_up", ("AGENTPLAT_SIGN_UP",), _boolean),
     ("refresh_grace_seconds", ("AGENTPLAT_REFRESH_GRACE",), _number(float, 0, 60)),
+    ("app_env", ("APP_ENV",), _one_of(*APP_ENVS)),
     ("enable_auth", ("ENABLE_AUTH",), _boolean),
     ("enable_credit", ("ENABLE_CREDIT",), _boolean),
     ("monthly_credits", ("NUM_USER_CREDITS_REFILL",), _number(int, 0, 2**31 - 1)),
@@ -244,7 +263,7 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("frontend_base_url", ("FRONTEND_BASE_URL",), _url("http", "https")),
     ("unsubscribe_secret", ("UNSUBSCRIBE_SECRET_KEY",), str),
     ("postmark_webhook_token", ("POSTMARK_WEBHOOK_TOKEN",), str),
-    ("backend_cors_allow_origins", ("BACKEND_CORS_ALLOW_ORIGINS",), _list),
+    ("backend_cors_allow_origins", ("BACKEND_CORS_ALLOW_ORIGINS",), _origins),
     ("openai_api_key", ("OPENAI_API_KEY",), str),
     ("openai_base_url", ("OPENAI_BASE_URL",), _url("http", "https")),
     ("block_modules", ("AGENTPLAT_BLOCK_MODULES",), _list),

@@ -1,16 +1,11 @@
-"""Which pages of other origins may call the API from a browser: the configured ones, with credentials.
+"""Pages of other origins may call the API from a browser: the configured ones, with credentials."""
 
-An entry is an origin, `*`, or `regex:` with a pattern for the whole origin.
-"""
-
-import re
 from collections.abc import Iterable
 
 from litestar.types import HTTPScope, Send
 
-from agentplat.infra.errors import ConfigError
+from agentplat.infra.origins import REGEX, compiled
 
-REGEX = "regex:"
 METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 # What scripts of those pages may read of an answer besides its body.
 EXPOSED = (
@@ -22,19 +17,15 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Cors:
+    """`origins`: as the settings have them."""
+
     def __init__(self, origins: Iterable[str]) -> None:
         entries = list(origins)
-        patterns = [entry.removeprefix(REGEX) for entry in entries if entry.startswith(REGEX)]
-        self.exact = {entry.rstrip("/") for entry in entries if not entry.startswith(REGEX)}
-        try:
-            self.pattern = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
-        except re.error as error:
-            raise ConfigError(f"BACKEND_CORS_ALLOW_ORIGINS: a pattern is no regular expression: {error}") from None
+        self.exact = {entry for entry in entries if not entry.startswith(REGEX)}
+        self.patterns = [compiled(entry) for entry in entries if entry.startswith(REGEX)]
 
     def allows(self, origin: str) -> bool:
-        if origin in self.exact or "*" in self.exact:
-            return True
-        return self.pattern is not None and self.pattern.fullmatch(origin) is not None
+        return origin in self.exact or any(pattern.fullmatch(origin) for pattern in self.patterns)
 
     def headers(self, origin: bytes) -> Headers:
         """For any response to that origin. Never `*`: with credentials browsers refuse it."""
