@@ -93,6 +93,21 @@ def _authenticate_for(seconds: float, token: str) -> None:
 
 def test_claims_that_postgres_cannot_hold_are_dropped() -> None:
     assert service.authenticate(sign({"email": "a\0@b", "user_metadata": {"name": 7}})) == User(id="u")
+    assert service.authenticate(sign({"user_metadata": {"name": "A\0" * 500}})).name == "A" * 200
+
+
+def test_a_token_may_be_good_for_ever() -> None:
+    token = sign({"exp": 10**400})
+    assert service.authenticate(token) is service.authenticate(token)
+
+
+@pytest.mark.parametrize(("length", "warned"), [(31, True), (32, False)])
+def test_a_short_key_is_warned_of(
+    length: int, warned: bool, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service.verifier(Settings(jwt_verify_key="k" * length))
+    # Which of them has it depends on whether another test has configured logging.
+    assert ("jwt_key_short" in caplog.text + "".join(capfd.readouterr())) == warned
 
 
 def test_without_authentication_everybody_is_the_default_user(monkeypatch: pytest.MonkeyPatch) -> None:

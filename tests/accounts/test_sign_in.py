@@ -150,6 +150,16 @@ async def test_guessing_is_limited_per_address(api: Api) -> None:
     assert (await refused(by_password(client, "nobody@example.com")))[0] == 400
 
 
+async def test_an_address_is_one_in_whatever_letters(api: Api) -> None:
+    """Postgres makes an i of a dotted I, Python something else: that must not give anybody more attempts."""
+    client = api()
+    await sign_up(client, "ann@iiii.com")
+    spelled = ("ann@iiii.com", "ann@\u0130iii.com", "Ann@i\u0130ii.com")
+    codes = [(await refused(by_password(client, one, "a guess")))[1] for one in spelled * 4]
+    assert codes == ["invalid_credentials"] * 10 + ["over_request_rate_limit"] * 2
+    assert (await by_password(client, "ann@ii\u0130i.com")).status_code == 429
+
+
 async def test_who_knows_the_password_is_not_counted(api: Api) -> None:
     client = api()
     await sign_up(client)

@@ -12,6 +12,7 @@ from tests.support.api import Api
 from tests.support.statements import said
 
 USER = "/api/auth/user"
+REFUNDS = {NotificationType.REFUND_REQUEST, NotificationType.REFUND_PROCESSED}
 WITHOUT_SECRETS = {"metadata": {}, "integrations": "", "stripe_customer_id": None, "top_up_config": None}
 
 
@@ -50,7 +51,7 @@ async def test_first_calls_at_once_make_one_account(api: Api, db: Database) -> N
     assert await db.fetchval("SELECT count(*) FROM users") == 1
 
 
-@pytest.mark.parametrize("email", [None, "a\0@b.c", 7])
+@pytest.mark.parametrize("email", [None, "a\0@b.c", 7, "a" * 249 + "@b.c" + "de"])
 async def test_an_account_needs_an_address(api: Api, email: Any) -> None:
     response = await api("ann", email=email).post(USER)
     assert (response.status_code, response.json()["detail"]) == (401, "Email not found in token")
@@ -116,7 +117,7 @@ async def test_time_zones(api: Api) -> None:
 async def test_preferences_are_what_was_said(api: Api) -> None:
     ann = api("ann")
     before = await ok(ann.get(f"{USER}/preferences"))
-    assert before["preferences"] == dict.fromkeys(map(str, NotificationType), True)
+    assert before["preferences"] == dict.fromkeys(set(NotificationType) - REFUNDS, True)
     assert (before["user_id"], before["email"], before["daily_limit"]) == ("ann", "ann@example.com", 3)
     wanted = {"email": "ann@example.com", "preferences": {"AGENT_RUN": False, "LOW_BALANCE": False}, "daily_limit": 0}
     changed = await ok(ann.post(f"{USER}/preferences", json=wanted))
@@ -134,11 +135,17 @@ async def test_preferences_are_what_was_said(api: Api) -> None:
     )
 
 
+async def test_what_nobody_can_do_without_is_no_preference(api: Api) -> None:
+    wanted = {"email": "ann@example.com", "preferences": dict.fromkeys(NotificationType, False), "daily_limit": 1}
+    changed = await ok(api("ann").post(f"{USER}/preferences", json=wanted))
+    assert changed["preferences"] == dict.fromkeys(set(NotificationType) - REFUNDS, False)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"preferences": {"AGENT_RUN": 1}},
-        {"preferences": {"REFUND_REQUEST": True}},
+        {"preferences": {"AGENT_RUNS": True}},
         {"daily_limit": -1},
         {"daily_limit": 2**40},
         {"email": "nobody"},

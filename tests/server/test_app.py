@@ -47,6 +47,7 @@ async def test_without_a_valid_token_nobody_comes_in(api: Api, header: str | Non
     assert response.status_code == 401
     assert response.json()["detail"].startswith(detail)
     assert response.json()["code"] == "unauthenticated"
+    assert response.headers["www-authenticate"] == "Bearer"
 
 
 async def test_the_scheme_is_not_case_sensitive(api: Api) -> None:

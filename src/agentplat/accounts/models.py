@@ -34,7 +34,7 @@ DEFAULT_USER = User(
 
 
 class NotificationType(StrEnum):
-    """The mails that a user can do without."""
+    """The kinds of mails. Those of refunds go to administrators, whatever they prefer."""
 
     AGENT_RUN = "AGENT_RUN"
     ZERO_BALANCE = "ZERO_BALANCE"
@@ -44,6 +44,8 @@ class NotificationType(StrEnum):
     DAILY_SUMMARY = "DAILY_SUMMARY"
     WEEKLY_SUMMARY = "WEEKLY_SUMMARY"
     MONTHLY_SUMMARY = "MONTHLY_SUMMARY"
+    REFUND_REQUEST = "REFUND_REQUEST"
+    REFUND_PROCESSED = "REFUND_PROCESSED"
     AGENT_APPROVED = "AGENT_APPROVED"
     AGENT_REJECTED = "AGENT_REJECTED"
 
@@ -82,7 +84,8 @@ class Timezone(Struct, frozen=True, kw_only=True):
 
 
 class PreferencesUpdate(Struct, frozen=True, kw_only=True):
-    """Only the kinds of mail that are named change. Another address counts once it is verified."""
+    """Only the kinds of mail that are named change, of those that a user can do without. Another address counts once
+    it is verified."""
 
     email: str
     preferences: dict[NotificationType, bool]

@@ -8,7 +8,7 @@ from agentplat.accounts.errors import EmailInvalid
 
 # Whether an address exists only a mail can tell; this keeps out what can't be one.
 _EMAIL = re.compile(r"[^\s@\"(),:;<>\[\\\]]{1,64}@[^\s@\"(),:;<>\[\\\]]+\.[^\s@\"(),:;<>\[\\\].]+")
-_MAX_EMAIL_LENGTH = 254
+MAX_EMAIL_LENGTH = 254
 _MAX_NAME_LENGTH = 200
 # Names that the machine has for itself.
 _NO_ZONES = frozenset({"localtime", "Factory"})
@@ -17,7 +17,7 @@ _NO_ZONES = frozenset({"localtime", "Factory"})
 def checked_email(text: str, *loc: str) -> str:
     """The address without spaces around it. `loc` says where in the request it stood."""
     address = text.strip()
-    if len(address) > _MAX_EMAIL_LENGTH or not address.isprintable() or not _EMAIL.fullmatch(address):
+    if len(address) > MAX_EMAIL_LENGTH or not address.isprintable() or not _EMAIL.fullmatch(address):
         raise EmailInvalid.at(*loc)
     return address
 

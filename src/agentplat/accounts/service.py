@@ -26,13 +26,19 @@ from agentplat.accounts.queries import users
 from agentplat.infra.errors import ConfigError
 from agentplat.infra.lru import LRU
 from agentplat.infra.settings import Settings, get_settings
+from agentplat.infra.telemetry import get_logger
 
 MAX_ID_LENGTH = 255
+# Any whole number may stand in a token; later than this is for ever.
+LATEST = 2**53
+# Of an HMAC, in characters: who knows a shorter one may have guessed it.
+SHORTEST_KEY = 32
 
 SERVICE_ROLE = "service_role"
 # Who asks with the service-role key. Has no row and owns nothing.
 SERVICE = User(id=SERVICE_ROLE, role=ADMIN)
 
+_log = get_logger(__name__)
 _known_users: LRU[str, bool] = LRU(100_000)
 
 
@@ -54,7 +60,7 @@ class Verifier:
             self._verified.pop(token)
         claims = self._decode(token)
         user = _user_of(claims)
-        self._verified.put(token, (float(claims["exp"]), user))
+        self._verified.put(token, (min(int(claims["exp"]), LATEST), user))
         return user
 
     def _decode(self, token: str) -> dict[str, Any]:
@@ -86,16 +92,16 @@ def _user_of(claims: dict[str, Any]) -> User:
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return User(
         id=subject,
-        email=_text(email),
+        email=_text(email, rules.MAX_EMAIL_LENGTH),
         role=role if isinstance(role, str) else "authenticated",
-        name=_text(name),
-        session_id=_text(claims.get("session_id")),
+        name=rules.clean_name(name) if isinstance(name, str) else None,
+        session_id=_text(claims.get("session_id"), MAX_ID_LENGTH),
     )
 
 
-def _text(value: object) -> str | None:
-    """Claims are whatever the provider signed; what Postgres can't store as text is not worth refusing a user for."""
-    return value if isinstance(value, str) and value.isprintable() else None
+def _text(value: object, longest: int) -> str | None:
+    """Claims are whatever the provider signed; what Postgres can't store or index is not worth refusing a user for."""
+    return value if isinstance(value, str) and value.isprintable() and len(value) <= longest else None
 
 
 def is_user_id(text: str) -> bool:
@@ -104,6 +110,8 @@ def is_user_id(text: str) -> bool:
 
 @lru_cache(maxsize=8)
 def _verifier(key: str, algorithm: str, audience: str, issuer: str | None) -> Verifier:
+    if algorithm.startswith("HS") and len(key) < SHORTEST_KEY:
+        _log.warning("jwt_key_short", hint=f"JWT_VERIFY_KEY should have at least {SHORTEST_KEY} characters")
     return Verifier(key, algorithm, audience, issuer)
 
 

@@ -70,12 +70,12 @@ async def sign_up(body: SignUpBody) -> Session:
 async def by_password(email: str, password: str) -> Session:
     """The same error, in the same time, for a wrong password and for an address that nobody has."""
     _offered()
-    await attempts.count("password", email)
-    login = await queries.by_email(email) if email.isprintable() else None
+    login, counted = await _meant(email)
+    await attempts.count("password", counted)
     known = login.password_hash if login else None
     if not await passwords.matches(known, password) or login is None or known is None:
         raise CredentialsInvalid
-    await attempts.forget("password", email)
+    await attempts.forget("password", counted)
     return await _opened(login, await passwords.hashed(password) if passwords.is_dated(known) else None)
 
 
@@ -114,10 +114,18 @@ async def verify(body: VerifyBody) -> Session | AuthUser:
 async def recover(email: str, redirect_to: str | None) -> None:
     """Have a link made for whoever reads the mails of an address. Nobody learns whether anybody has it."""
     _offered()
-    await attempts.count("recovery", email)
-    login = await queries.by_email(email) if email.isprintable() else None
+    login, counted = await _meant(email)
+    await attempts.count("recovery", counted)
     if login is not None and login.email is not None:
         await one_time.issue(login.id, OneTimeKind.RECOVERY, login.email, redirect_to)
+
+
+async def _meant(email: str) -> tuple[Login | None, str]:
+    """Whose address it is, and under what attempts with it count. Of a known user that is the address as it is stored:
+    Postgres has ways to write one in other letters that would else all be tried anew.
+    """
+    login = await queries.by_email(email) if email.isprintable() else None
+    return login, login.email if login and login.email else email
 
 
 # --- somebody who is in

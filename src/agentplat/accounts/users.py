@@ -82,7 +82,7 @@ def _preferences(account: Account) -> Preferences:
     return Preferences(
         user_id=account.id,
         email=account.email or "",
-        preferences={kind: getattr(account, queries.FLAGS[kind]) for kind in NotificationType},
+        preferences={kind: getattr(account, flag) for kind, flag in queries.FLAGS.items()},
         daily_limit=account.max_emails_per_day,
         # Nothing counts mails yet.
         emails_sent_today=0,

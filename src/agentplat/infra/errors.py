@@ -41,6 +41,10 @@ class Unauthenticated(AppError):
     status = 401
     code = "unauthenticated"
 
+    def __init__(self, message: str | None = None) -> None:
+        # HTTP has every 401 say how to do better.
+        super().__init__(message, headers={"WWW-Authenticate": "Bearer"})
+
 
 class PaymentRequired(AppError):
     """The balance does not cover this."""

@@ -98,7 +98,7 @@ def _user(authorization: str) -> User:
         return DEFAULT_USER
     token = _token(authorization)
     if not token:
-        raise TokenMissing(headers={"WWW-Authenticate": "Bearer"})
+        raise TokenMissing
     return accounts.authenticate(token)
 
 

@@ -142,6 +142,8 @@ class Limits:
                 found = ip_address(text.strip())
             except ValueError:
                 break
+            # How sockets of IPv6 show clients of IPv4: all of them would be one network.
+            found = getattr(found, "ipv4_mapped", None) or found
             address = str(found if found.version == 4 else ip_network((found, 64), strict=False))
             if not _within(found, self._proxies):
                 break

@@ -9,7 +9,8 @@ from msgspec import Struct
 from agentplat.accounts.models import Account, NotificationType, User
 from agentplat.infra.db import db
 
-FLAGS = {kind: f"notify_on_{kind.lower()}" for kind in NotificationType}
+# The kinds that a user can do without.
+FLAGS = {kind: f"notify_on_{kind.lower()}" for kind in NotificationType if not kind.startswith("REFUND_")}
 _MUTED = ", ".join(f"{flag} = false" for flag in FLAGS.values()) + ", updated_at = now()"
 # Times are cut to milliseconds: what the contract shows.
 COLUMNS = ", ".join(
@@ -93,7 +94,7 @@ async def change(
     user_id: str, email: str, flags: Mapping[NotificationType, bool] | None = None, daily_limit: int | None = None
 ) -> Row | None:
     """Take what is given; None when the address is another user's. Back to the present address ends the waiting."""
-    given = flags or {}
+    given = {kind: wants for kind, wants in (flags or {}).items() if kind in FLAGS}
     settings = "".join(f", {FLAGS[kind]} = ${number}" for number, kind in enumerate(given, start=4))
     row = await db().fetchrow(
         f"""
