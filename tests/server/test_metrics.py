@@ -53,7 +53,7 @@ async def test_what_strangers_make_up_adds_no_lines(counted: httpx.AsyncClient) 
         await counted.get(path, headers={"Authorization": ""})
     await counted.request("BREW", "/coffee")
     assert requests("GET", "none", "4xx") == before + 3
-    page = (await counted.get("/metrics")).text
+    page = (await counted.get("/external-api/metrics")).text
     assert 'method="other"' in page
     assert "coffee" not in page
     assert "BREW" not in page

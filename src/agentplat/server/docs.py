@@ -1,4 +1,5 @@
-"""The page at /docs: the OpenAPI document for people. Plain HTML, made here: it runs no script and loads nothing."""
+"""The pages at /docs and /external-api/docs: OpenAPI documents for people. Plain HTML, made here: no script, nothing to
+load."""
 
 import base64
 from collections.abc import Iterable
@@ -26,7 +27,8 @@ POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form
 Schema = dict[str, Any]
 
 
-def page(document: Schema) -> str:
+def page(document: Schema, address: str) -> str:
+    """`address`: where the document itself is."""
     info = document["info"]
     by_tag: dict[str, list[str]] = {}
     for path, item in document["paths"].items():
@@ -38,7 +40,7 @@ def page(document: Schema) -> str:
     parts = [
         f"<h1>{escape(info['title'])} <small class=quiet>{escape(info['version'])}</small></h1>",
         *(f"<p>{_text(paragraph)}</p>" for paragraph in info["description"].split("\n\n")),
-        '<p>For programs: <a href="/openapi.json">openapi.json</a></p>',
+        f'<p>For programs: <a href="{address}">openapi.json</a></p>',
         f"<nav>{''.join(f'<a href=#{tag}>{tag}</a>' for tag in [*sorted(by_tag), 'schemas'])}</nav>",
         *(f"<h2 id={tag}>{tag}</h2>{''.join(by_tag[tag])}" for tag in sorted(by_tag)),
         "<h2 id=schemas>schemas</h2>",

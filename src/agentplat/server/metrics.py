@@ -45,7 +45,7 @@ class Counts:
         return self._known.setdefault(key, counting)
 
 
-@get("/metrics", opt={PUBLIC: True}, include_in_schema=False)
+@get(["/metrics", "/external-api/metrics"], opt={PUBLIC: True}, include_in_schema=False)
 async def show() -> Response[bytes]:
     """For Prometheus. Without a token, as scrapers have none: it tells numbers, and nobody's data."""
     return Response(metrics.exposition(await runs.gauges()), media_type=metrics.CONTENT_TYPE)

@@ -23,6 +23,9 @@ SCHEME = "HTTPBearerJWT"
 KEY_SCHEME = "ApiKey"
 POSTMARK_SCHEME = "PostmarkWebhook"
 
+# What programs with an API key may call is below this.
+EXTERNAL = "/external-api"
+
 UNAUTHENTICATED = "HTTP401NotAuthenticatedError"
 ERROR: dict[str, Any] = {
     "type": "object",
@@ -91,7 +94,7 @@ _ETAG: dict[str, Any] = {
 
 class _Page(OpenAPIRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        return made_once(request.app, "page", lambda: docs.page(msgspec.json.decode(document(request.app))).encode())
+        return page(request.app)
 
 
 class _Document(OpenAPIRenderPlugin):
@@ -133,6 +136,21 @@ def document(app: Litestar) -> bytes:
     return made_once(app, "document", lambda: msgspec.json.encode(_document(app)))
 
 
+def external_document(app: Litestar) -> bytes:
+    """The part of the document that is for programs with an API key."""
+    return made_once(app, "external_document", lambda: msgspec.json.encode(_external(app)))
+
+
+def page(app: Litestar) -> bytes:
+    return made_once(app, "page", lambda: docs.page(msgspec.json.decode(document(app)), "/openapi.json").encode())
+
+
+def external_page(app: Litestar) -> bytes:
+    made = external_document(app)
+    address = f"{EXTERNAL}/openapi.json"
+    return made_once(app, "external_page", lambda: docs.page(msgspec.json.decode(made), address).encode())
+
+
 def made_once(app: Litestar, name: str, make: Callable[[], bytes]) -> bytes:
     """The same bytes object for as long as the application lives."""
     if name not in app.state:
@@ -153,6 +171,28 @@ def _document(app: Litestar) -> dict[str, Any]:
     schema["paths"] = dict(sorted(schema["paths"].items()))
     add_examples(schema)
     return schema
+
+
+def _external(app: Litestar) -> dict[str, Any]:
+    whole = msgspec.json.decode(document(app))
+    components = whole["components"]
+    paths = {path: item for path, item in whole["paths"].items() if path.startswith(f"{EXTERNAL}/")}
+    named: set[str] = set()
+    _collect([paths, components["responses"]], components["schemas"], named)
+    components["schemas"] = {name: schema for name, schema in components["schemas"].items() if name in named}
+    components["securitySchemes"] = {KEY_SCHEME: components["securitySchemes"][KEY_SCHEME]}
+    return {**whole, "paths": paths}
+
+
+def _collect(value: Any, schemas: dict[str, Any], named: set[str]) -> None:
+    """Put the names of all schemas that `value` leads to into `named`."""
+    if isinstance(value, dict):
+        name = str(value.get("$ref", "")).removeprefix("#/components/schemas/")
+        if name in schemas and name not in named:
+            named.add(name)
+            _collect(schemas[name], schemas, named)
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _collect(inner, schemas, named)
 
 
 def _refusal(status: str, text: str) -> dict[str, Any]:

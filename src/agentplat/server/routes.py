@@ -14,11 +14,14 @@ from agentplat.onboarding.api import router as onboarding
 from agentplat.realtime.api import router as realtime
 from agentplat.runs.api import router as runs
 from agentplat.schedules.api import router as schedules
-from agentplat.server.api import alive, health, openapi
+from agentplat.server.api import alive, external_docs, external_openapi, health, openapi, redoc
 
 ROUTES: list[ControllerRouterHandler] = [
     health,
     openapi,
+    redoc,
+    external_openapi,
+    external_docs,
     *accounts,
     blocks,
     files,
