@@ -5,7 +5,8 @@ classes. `tests/test_schema.py` holds the table classes against the migrated dat
 """
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T12:00:00:000000"
 VERSION = "1.38.0"
@@ -117,18 +118,10 @@ STATEMENTS = [
 ]
 TABLES = ["journal", "runs", "library_agents", "graph_versions", "balances", "users"]
 
+UNDO = [
+    *(f"DROP TABLE IF EXISTS {table} CASCADE" for table in TABLES),
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        for table in TABLES:
-            await Table.raw(f"DROP TABLE IF EXISTS {table} CASCADE")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -1,7 +1,8 @@
 """Runs inside runs, and runs that wait for people: lineage, mail, reviews."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T14:00:00:000000"
 VERSION = "1.38.0"
@@ -52,19 +53,11 @@ STATEMENTS = [
     "CREATE INDEX reviews_of_run ON reviews (run_id, created_at)",
 ]
 
+UNDO = [
+    *(f"DROP TABLE IF EXISTS {table} CASCADE" for table in ("reviews", "mail", "mailboxes")),
+    "ALTER TABLE runs DROP COLUMN IF EXISTS parent_activation, DROP COLUMN IF EXISTS depth",
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        for table in ("reviews", "mail", "mailboxes"):
-            await Table.raw(f"DROP TABLE IF EXISTS {table} CASCADE")
-        await Table.raw("ALTER TABLE runs DROP COLUMN IF EXISTS parent_activation, DROP COLUMN IF EXISTS depth")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -1,7 +1,8 @@
 """Idempotency keys: which request a key stands for, and what was answered."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T14:30:00:000000"
 VERSION = "1.38.0"
@@ -23,17 +24,10 @@ STATEMENTS = [
     "CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at)",
 ]
 
+UNDO = [
+    "DROP TABLE IF EXISTS idempotency_keys",
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        await Table.raw("DROP TABLE IF EXISTS idempotency_keys")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -1,7 +1,8 @@
 """The ledger of credits, and the count of node executions that the execution fee is taken for."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T15:00:00:000000"
 VERSION = "1.38.0"
@@ -32,16 +33,4 @@ UNDO = ["DROP TABLE IF EXISTS credit_transactions", "ALTER TABLE balances DROP C
 
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        for statement in UNDO:
-            await Table.raw(statement)
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -1,7 +1,8 @@
 """Runs take turns: a place for each one that goes on, and an order for those that wait."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T15:30:00:000000"
 VERSION = "1.38.0"
@@ -22,19 +23,12 @@ STATEMENTS = [
     """,
 ]
 
+UNDO = [
+    "DROP INDEX IF EXISTS runs_places, runs_waiting",
+    "CREATE INDEX runs_unfinished ON runs (created_at) WHERE status IN ('QUEUED', 'RUNNING')",
+    "ALTER TABLE runs DROP COLUMN IF EXISTS place",
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        await Table.raw("DROP INDEX IF EXISTS runs_places, runs_waiting")
-        await Table.raw("CREATE INDEX runs_unfinished ON runs (created_at) WHERE status IN ('QUEUED', 'RUNNING')")
-        await Table.raw("ALTER TABLE runs DROP COLUMN IF EXISTS place")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -1,7 +1,8 @@
 """Finding the runs that have to end though nobody drives them, among any number of runs that are over."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T15:45:00:000000"
 VERSION = "1.38.0"
@@ -15,17 +16,10 @@ STATEMENTS = [
     """,
 ]
 
+UNDO = [
+    "DROP INDEX IF EXISTS runs_overdue, runs_to_stop",
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        await Table.raw("DROP INDEX IF EXISTS runs_overdue, runs_to_stop")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

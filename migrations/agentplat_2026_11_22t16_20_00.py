@@ -1,7 +1,8 @@
 """Big values of runs: stored once per run by their content, and named in the rows that they were cut out of."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T16:20:00:000000"
 VERSION = "1.38.0"
@@ -20,19 +21,12 @@ STATEMENTS = [
     "ALTER TABLE runs ADD COLUMN result_handles bytea",
 ]
 
+UNDO = [
+    "ALTER TABLE runs DROP COLUMN IF EXISTS result_handles",
+    "ALTER TABLE journal DROP COLUMN IF EXISTS handles",
+    "DROP TABLE IF EXISTS blobs",
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        await Table.raw("ALTER TABLE runs DROP COLUMN IF EXISTS result_handles")
-        await Table.raw("ALTER TABLE journal DROP COLUMN IF EXISTS handles")
-        await Table.raw("DROP TABLE IF EXISTS blobs")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -1,7 +1,8 @@
 """Jobs for isolated nodes: what is to be executed, by a process that does not have the run."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T16:45:00:000000"
 VERSION = "1.38.0"
@@ -27,17 +28,10 @@ STATEMENTS = [
     "CREATE INDEX node_jobs_open ON node_jobs (offered_at) WHERE NOT done",
 ]
 
+UNDO = [
+    "DROP TABLE IF EXISTS node_jobs",
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        await Table.raw("DROP TABLE IF EXISTS node_jobs")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -5,7 +5,8 @@ others get theirs back from their token at the next log-in, if it is free by the
 """
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T17:00:00:000000"
 VERSION = "1.38.0"
@@ -36,19 +37,11 @@ STATEMENTS = [
     "CREATE UNIQUE INDEX users_email ON users (lower(email))",
 ]
 
+UNDO = [
+    "DROP INDEX IF EXISTS users_email",
+    *(f"ALTER TABLE users DROP COLUMN IF EXISTS {column.split()[0]}" for column in COLUMNS),
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        await Table.raw("DROP INDEX IF EXISTS users_email")
-        for column in COLUMNS:
-            await Table.raw(f"ALTER TABLE users DROP COLUMN IF EXISTS {column.split()[0]}")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -1,7 +1,8 @@
 """Signing in without anybody else: passwords, sessions, and tokens that prove an address."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T17:10:00:000000"
 VERSION = "1.38.0"
@@ -46,17 +47,10 @@ STATEMENTS = [
     """,
 ]
 
+UNDO = [
+    "DROP TABLE IF EXISTS one_time_tokens, sessions, logins",
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        await Table.raw("DROP TABLE IF EXISTS one_time_tokens, sessions, logins")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -1,7 +1,8 @@
 """Keys for programs, found by one index."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T17:20:00:000000"
 VERSION = "1.38.0"
@@ -29,17 +30,10 @@ STATEMENTS = [
     "CREATE INDEX api_keys_of_user ON api_keys (user_id, created_at DESC, id DESC)",
 ]
 
+UNDO = [
+    "DROP TABLE IF EXISTS api_keys",
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        await Table.raw("DROP TABLE IF EXISTS api_keys")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -1,7 +1,8 @@
 """Payments, what took them back, and who is whom at Stripe."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T19:25:00:000000"
 VERSION = "1.38.0"
@@ -84,18 +85,10 @@ STATEMENTS = [
 ]
 TABLES = ["stripe_events", "refund_requests", "payment_reversals", "payments", "stripe_customers"]
 
+UNDO = [
+    *(f"DROP TABLE IF EXISTS {table}" for table in TABLES),
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        for table in TABLES:
-            await Table.raw(f"DROP TABLE IF EXISTS {table}")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

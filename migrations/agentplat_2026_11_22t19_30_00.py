@@ -1,7 +1,8 @@
 """Schedules, and what became of each of their firings."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T19:30:00:000000"
 VERSION = "1.38.0"
@@ -51,18 +52,10 @@ STATEMENTS = [
     "CREATE INDEX schedule_firings_fired ON schedule_firings (fired_at)",
 ]
 
+UNDO = [
+    *(f"DROP TABLE IF EXISTS {table}" for table in ("schedule_firings", "schedules")),
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        for table in ("schedule_firings", "schedules"):
-            await Table.raw(f"DROP TABLE IF EXISTS {table}")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -1,7 +1,8 @@
 """Credentials of users, a row each, sealed."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T19:40:00:000000"
 VERSION = "1.38.0"
@@ -26,17 +27,10 @@ STATEMENTS = [
     """,
 ]
 
+UNDO = [
+    "DROP TABLE IF EXISTS credentials",
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        await Table.raw("DROP TABLE IF EXISTS credentials")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -1,7 +1,8 @@
 """Files that users upload: what is known of them; what is in them is in the storage."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T19:45:00:000000"
 VERSION = "1.38.0"
@@ -25,17 +26,10 @@ STATEMENTS = [
     "CREATE INDEX files_by_expiry ON files (expires_at)",
 ]
 
+UNDO = [
+    "DROP TABLE IF EXISTS files",
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        await Table.raw("DROP TABLE IF EXISTS files")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

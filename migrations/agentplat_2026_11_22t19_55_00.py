@@ -1,7 +1,8 @@
 """Ranks of some runs, so that pages of very many need not be counted up to."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T19:55:00:000000"
 VERSION = "1.38.0"
@@ -21,17 +22,10 @@ STATEMENTS = [
     "CREATE INDEX run_marks_by_rank ON run_marks (user_id, graph_id, rank)",
 ]
 
+UNDO = [
+    "DROP TABLE IF EXISTS run_marks",
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        await Table.raw("DROP TABLE IF EXISTS run_marks")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)

@@ -1,7 +1,8 @@
 """How far users have come, and what their clients report."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.table import Table
+
+from agentplat.infra.statements import migration
 
 ID = "2026-11-22T20:05:00:000000"
 VERSION = "1.38.0"
@@ -52,17 +53,10 @@ STATEMENTS = [
     "CREATE INDEX analytics_details_of_user ON analytics_details (user_id, type, created_at)",
 ]
 
+UNDO = [
+    "DROP TABLE IF EXISTS onboarding, analytics_metrics, analytics_details",
+]
+
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="agentplat", description=DESCRIPTION)
-
-    async def create() -> None:
-        for statement in STATEMENTS:
-            await Table.raw(statement)
-
-    async def drop() -> None:
-        await Table.raw("DROP TABLE IF EXISTS onboarding, analytics_metrics, analytics_details")
-
-    manager.add_raw(create)
-    manager.add_raw_backwards(drop)
-    return manager
+    return migration(ID, DESCRIPTION, STATEMENTS, UNDO)
