@@ -158,10 +158,16 @@ async def test_keys_outlive_the_key_that_hashed_them(api: Api, db: Database) -> 
         assert not await is_good(unused)
 
 
-async def test_there_is_an_end_to_keys(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_keys, "MOST", 2)
+async def test_there_is_an_end_to_keys(api: Api, db: Database) -> None:
     ann = api("ann")
     first = await made(ann)
+    await db.execute(
+        """
+        INSERT INTO api_keys (id, user_id, name, head, tail, hash, permissions)
+        SELECT 'key ' || n, 'ann', 'CI', '', '', sha256(n::text::bytea), '{}' FROM generate_series(3, $1::int) n
+        """,
+        api_keys.MOST,
+    )
     await made(ann)
     body = {"name": "CI", "permissions": []}
     response = await ann.post(KEYS, json=body)

@@ -15,10 +15,9 @@ from agentplat.accounts.errors import (
     UserNotFound,
 )
 from agentplat.accounts.models import DEFAULT_USER, User
-from agentplat.infra import settings as settings_module
 from agentplat.infra.db import Database
 from agentplat.infra.errors import ConfigError
-from agentplat.infra.settings import Settings, get_settings
+from agentplat.infra.settings import Settings
 from tests.support.services import JWT_KEY
 from tests.support.switches import environment_of
 
@@ -110,15 +109,9 @@ def test_a_short_key_is_warned_of(
     assert ("jwt_key_short" in caplog.text + "".join(capfd.readouterr())) == warned
 
 
-def test_without_authentication_everybody_is_the_default_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ENABLE_AUTH", "false")
-    settings_module.get_settings.cache_clear()
-    try:
+def test_without_authentication_everybody_is_the_default_user() -> None:
+    with environment_of(ENABLE_AUTH="false"):
         assert service.authenticate("anything") == DEFAULT_USER
-    finally:
-        monkeypatch.undo()
-        settings_module.get_settings.cache_clear()
-        get_settings()
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS257"])

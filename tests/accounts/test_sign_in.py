@@ -1,7 +1,9 @@
 """Accounts, passwords and sessions over the API."""
 
 import asyncio
+import threading
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import jwt
@@ -9,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from agentplat.accounts import passwords
+from agentplat.accounts.errors import SignInBusy
 from agentplat.infra.db import Database
 from tests.support.api import Api
 from tests.support.services import JWT_KEY
@@ -76,18 +79,49 @@ async def test_a_wrong_password_and_an_unknown_address_look_alike(api: Api, emai
     assert await refused(by_password(client, email, password)) == (400, "invalid_credentials")
 
 
-async def test_hashing_is_done_for_unknown_users_too(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[str] = []
-    verify = passwords._matches
+@pytest.fixture
+async def queue() -> AsyncIterator[list[asyncio.Task[str]]]:
+    """Hashing stands still, and as many wait for it as may."""
+    resumed = threading.Event()
+    for _ in range(passwords.AT_ONCE):
+        passwords._threads.submit(resumed.wait)
+    waiting = [asyncio.create_task(passwords.hashed(PASSWORD)) for _ in range(passwords.MOST_WAITING)]
+    try:
+        # Each goes as far as to its place in the queue.
+        await asyncio.sleep(0)
+        yield waiting
+    finally:
+        for one in waiting:
+            one.cancel()
+        resumed.set()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
-    def noted(known: str, password: str) -> bool:
-        tried.append(known)
-        return verify(known, password)
 
-    monkeypatch.setattr(passwords, "_matches", noted)
-    assert await refused(by_password(api(), "nobody@example.com")) == (400, "invalid_credentials")
-    assert len(tried) == 1
-    assert tried[0].startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+async def test_only_so_many_wait_for_a_hash(queue: list[asyncio.Task[str]]) -> None:
+    with pytest.raises(SignInBusy):
+        await passwords.hashed(PASSWORD)
+    # Who leaves makes room.
+    queue[0].cancel()
+    await asyncio.wait(queue[:1])
+    late = asyncio.create_task(passwords.hashed(PASSWORD))
+    await asyncio.sleep(0)
+    with pytest.raises(SignInBusy):
+        await passwords.hashed(PASSWORD)
+    late.cancel()
+
+
+async def test_unknown_users_wait_for_a_hash_like_others(api: Api, db: Database, queue: Any) -> None:
+    """Whether somebody has an account can't be told from how long an answer takes."""
+    await db.execute("INSERT INTO users (id, email) VALUES ('a', 'passwordless@example.com')")
+    await db.execute("INSERT INTO users (id, email) VALUES ('b', 'ann@example.com')")
+    await db.execute("INSERT INTO logins (user_id, password_hash) VALUES ('b', 'a hash')")
+    for email in ("ann@example.com", "passwordless@example.com", "nobody@example.com", "a\0@b.c"):
+        assert await refused(by_password(api(), email)) == (503, "busy")
+
+
+async def test_the_hash_of_nobody_costs_what_others_do() -> None:
+    assert not passwords.is_dated(passwords._nobodys())
+    assert not await passwords.matches(None, "the password of users that there are not")
 
 
 @pytest.mark.parametrize("body", [{}, {"email": "ann@example.com"}, {"refresh_token": None}])
@@ -176,13 +210,6 @@ async def test_without_redis_people_still_sign_in(api: Api, redis: Redis, monkey
     await answer(by_password(client))
     monkeypatch.undo()
     await redis.connection_pool.disconnect()
-
-
-async def test_only_so_many_wait_for_a_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "MOST_WAITING", 3)
-    done = await asyncio.gather(*(passwords.hashed(PASSWORD) for _ in range(5)), return_exceptions=True)
-    assert [getattr(one, "code", "hashed") for one in done] == ["hashed"] * 3 + ["busy"] * 2
-    assert await passwords.matches(await passwords.hashed(PASSWORD), PASSWORD)
 
 
 # --- sessions

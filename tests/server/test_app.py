@@ -11,10 +11,11 @@ import pytest
 
 from agentplat.accounts.models import DEFAULT_USER
 from agentplat.infra.db import Database, close_database
-from agentplat.infra.settings import Settings, get_settings
+from agentplat.infra.settings import Settings
 from agentplat.server.app import create_app
 from tests.support.api import Api, created, echo_graph
 from tests.support.services import JWT_KEY
+from tests.support.switches import environment_of
 
 
 def token(**claims: Any) -> str:
@@ -304,12 +305,6 @@ async def test_a_large_graph_is_quick_to_save_and_to_read(api: Api) -> None:
     assert time.perf_counter() - started < 5, "something is done per node that should not be"
 
 
-async def test_without_authentication_everybody_is_the_default_user(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ENABLE_AUTH", "false")
-    get_settings.cache_clear()
-    try:
-        graph = await created(api())
-        assert graph["user_id"] == DEFAULT_USER.id
-    finally:
-        monkeypatch.undo()
-        get_settings.cache_clear()
+async def test_without_authentication_everybody_is_the_default_user(api: Api) -> None:
+    with environment_of(ENABLE_AUTH="false"):
+        assert (await created(api()))["user_id"] == DEFAULT_USER.id
