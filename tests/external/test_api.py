@@ -6,7 +6,7 @@ import httpx
 
 from tests.support.api import NOBODYS_ID, Api, created
 from tests.support.client import User as Client
-from tests.support.graphs import STORE
+from tests.support.graphs import INPUT, OUTPUT, STORE
 
 V1 = "/external-api/v1"
 ALL = [
@@ -58,5 +58,9 @@ async def test_a_run_from_start_to_results(platform: Any, make_token: Any) -> No
             await ann.finished(run)
             result = (await program.get(f"/graphs/{graph['id']}/executions/{run['id']}/results")).json()
     assert (result["execution_id"], result["status"], result["output"]) == (run["id"], "COMPLETED", [{"heard": "hi"}])
-    assert {node["node_id"] for node in result["nodes"]} == {node["id"] for node in graph["nodes"]}
+    inputs = {node["node_id"]: node["input"] for node in result["nodes"]}
+    stored = {node["block_id"]: inputs.pop(node["id"]) for node in graph["nodes"]}
+    # Only the second has no pin `value`.
+    assert stored == {INPUT: "hi", STORE: {"input": "hi"}, OUTPUT: "hi"}
+    assert inputs == {}
     assert all(isinstance(node["output"], dict) for node in result["nodes"])

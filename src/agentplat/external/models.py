@@ -44,6 +44,8 @@ class StartedExecution(Struct, frozen=True, kw_only=True):
 
 
 class ExecutionNode(Struct, frozen=True, kw_only=True):
+    """`input` is the value of the pin `value` where there is one, else an object of all pins."""
+
     node_id: str
     input: Any
     output: dict[str, Any]
@@ -62,7 +64,7 @@ class SeenNode(Struct, frozen=True, kw_only=True):
     """The part of a node execution that is passed on."""
 
     node_id: str
-    input_data: Raw
+    input_data: dict[str, Raw]
     output_data: Raw
 
 

@@ -35,7 +35,9 @@ async def result(user: User, graph_id: str, run_id: str) -> ExecutionResult:
         status=run.status,
         nodes=[
             ExecutionNode(
-                node_id=node.node_id, input=as_stored(bytes(node.input_data)), output=as_stored(bytes(node.output_data))
+                node_id=node.node_id,
+                input=node.input_data.get("value", node.input_data),
+                output=as_stored(bytes(node.output_data)),
             )
             for node in seen.node_executions
         ],
