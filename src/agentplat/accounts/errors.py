@@ -1,4 +1,4 @@
-"""Why somebody is not let in. The messages are the contract's."""
+"""Why somebody is not let in, or not heard. The messages about tokens are the contract's."""
 
 from typing import Self
 
