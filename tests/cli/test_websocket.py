@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import httpx
 import pytest
@@ -17,7 +16,7 @@ from agentplat.cli.supervisor import Platform, free_port
 from agentplat.client import AsyncClient
 from tests.support.client import User
 from tests.support.drawing import STORE, draw
-from tests.support.processes import eventually
+from tests.support.processes import answers, eventually
 
 
 @pytest.fixture(scope="module")
@@ -26,18 +25,11 @@ def sockets_url(platform: Platform) -> Iterator[str]:
     url = f"http://127.0.0.1:{(port := free_port())}"
     command = [sys.executable, "-m", "agentplat", "websocket", "--port", str(port)]
     with subprocess.Popen(command, env=platform.env, stderr=subprocess.PIPE, text=True) as process:
-        eventually(partial(_lives, url))
+        eventually(lambda: answers(url, "/"))
         yield url
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
         assert (process.returncode, said) in ((0, ""), (-signal.SIGTERM, ""))
-
-
-def _lives(url: str) -> bool:
-    try:
-        return httpx.get(url).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def test_it_says_that_it_lives_and_has_nothing_of_the_api(sockets_url: str) -> None:

@@ -1,6 +1,6 @@
 """What the page on realtime shows for browsers, executed by node, which has the same WebSocket and EventSource.
 
-Around it stands what a page has besides: an address of its own, a token, and something that shows events.
+Around it stands what a page has besides: a platform, a token, and something that shows events.
 """
 
 import json
@@ -17,26 +17,26 @@ from tests.support.client import User
 from tests.support.drawing import SPILL, STORE, draw
 from tests.support.processes import ROOT
 
-SHOWN = re.findall(r"^```javascript\n(.*?)^```$", (ROOT / "docs/realtime.md").read_text(), re.MULTILINE | re.DOTALL)
+OVER_HTTP, OVER_THE_SOCKET = re.findall(
+    r"^```javascript\n(.*?)^```$", (ROOT / "docs/realtime.md").read_text(), re.MULTILINE | re.DOTALL
+)
 # Node has both since 20.18, the first one without being asked since 22.
 NODE = ("node", "--no-warnings", "--experimental-websocket", "--experimental-eventsource")
 HAS_BOTH = "process.exit(typeof WebSocket === 'function' && typeof EventSource === 'function' ? 0 : 1)"
+# `%s` is followed by what is shown. Whoever uses it brings `tell`.
 PAGE = """
-const [origin, token, run] = process.argv.slice(2);
-globalThis.location = new URL(origin);
-const [real, Source] = [fetch, EventSource];
-globalThis.fetch = (path, options) => real(new URL(path, location), options);
-globalThis.EventSource = class extends Source { constructor(path) { super(new URL(path, location)); } };
 let over = false;
 const render = (event, data) => {
-  console.log(JSON.stringify({event, data, number: last}));
+  tell({event, data, number: last});
   over ||= event === "graph_execution_event" && ["COMPLETED", "FAILED", "TERMINATED"].includes(data.status);
-  if (over) ended();
 };
+%s
+watch(run);
 """
-# Each ends by itself when its connection is closed: the stream's by the server, and for good.
-OVER_HTTP = (PAGE, "const ended = () => {}; await watch(run);")
-OVER_THE_SOCKET = (PAGE + "let last = 0;", "function ended() { socket.close(); }")
+SCRIPT = """
+const [server, token, run] = process.argv.slice(2);
+const tell = (what) => console.log(JSON.stringify(what));
+"""
 DRAWING = draw({"p": (SPILL, {"count": 8, "delay": 0.05}), "b": (STORE, {})}, "p.n -> b.input")
 
 
@@ -44,11 +44,19 @@ def has_both() -> bool:
     return bool(shutil.which("node")) and not subprocess.run([*NODE, "-e", HAS_BOTH], capture_output=True).returncode
 
 
+async def expected(user: User, run_id: str) -> list[dict[str, Any]]:
+    """All that a page has to be told of a run that is over."""
+    return [
+        {"event": one["method"], "data": one["data"], "number": one["seq"]} for one in await everything(user, run_id)
+    ]
+
+
 @pytest.mark.skipif(not has_both(), reason="node is missing, or older than 20.18")
-@pytest.mark.parametrize(("shown", "around"), list(zip(SHOWN, (OVER_HTTP, OVER_THE_SOCKET), strict=True)))
-async def test_what_a_browser_would_do(shown: str, around: tuple[str, str], user: User, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shown", [OVER_HTTP, OVER_THE_SOCKET], ids=["http", "socket"])
+async def test_what_a_browser_would_do(shown: str, user: User, tmp_path: Path) -> None:
+    """It ends by itself, since nothing is left open once the run is over."""
     script = tmp_path / "page.mjs"
-    script.write_text("\n".join((around[0], shown, around[1])))
+    script.write_text(SCRIPT + PAGE % shown)
     graph, _ = await user.create(DRAWING)
     run = await user.start(graph)
     done = subprocess.run(  # noqa: ASYNC221 - nothing else happens here meanwhile
@@ -56,6 +64,4 @@ async def test_what_a_browser_would_do(shown: str, around: tuple[str, str], user
     )
     assert (done.returncode, done.stderr) == (0, "")
     seen: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
-    assert seen == [
-        {"event": one["method"], "data": one["data"], "number": one["seq"]} for one in await everything(user, run["id"])
-    ]
+    assert seen == await expected(user, run["id"])

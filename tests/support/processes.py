@@ -45,8 +45,8 @@ def eventually(condition: Callable[[], T], seconds: float = 30.0) -> T:
     return answer
 
 
-def answers(url: str) -> bool:
+def answers(url: str, path: str = "/health") -> bool:
     try:
-        return httpx.get(f"{url}/health", timeout=5).is_success
+        return httpx.get(f"{url}{path}", timeout=5).is_success
     except httpx.HTTPError:
         return False
