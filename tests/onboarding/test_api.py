@@ -1,12 +1,15 @@
 """How far a user has come, over the API and on the real ledger."""
 
 import asyncio
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from agentplat.credits import service as credits
+from agentplat.events import service as events
+from agentplat.events.models import Notification
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from tests.support.api import Api, created
@@ -126,6 +129,29 @@ async def test_runs_are_counted_once_whoever_looks_at_once(api: Api, db: Databas
     state = await ok(ann.get(ONBOARDING))
     assert (state["agentRuns"], state["completedSteps"]) == (10, ["RE_RUN_AGENT", "RUN_AGENTS"])
     assert await credits.balance("ann") == 400
+
+
+async def test_the_users_sockets_are_told_of_steps_and_of_runs_without_one(api: Api, db: Database) -> None:
+    ann = api("ann")
+    graph = (await created(ann))["id"]
+    at = now() - timedelta(hours=1)
+    following = events.follow()
+    try:
+        assert await anext(following) == []
+        for minute in range(3):
+            await ran(db, at + timedelta(minutes=minute), graph)
+            await ok(ann.get(ONBOARDING))
+        told: list[Any] = []
+        while len(told) < 3:
+            told += [one for one in await asyncio.wait_for(anext(following), 10) if isinstance(one, Notification)]
+    finally:
+        await following.aclose()
+    assert {one.user_id for one in told} == {"ann"}
+    assert [json.loads(one.payload) for one in told] == [
+        {"type": "onboarding", "event": "increment_runs", "step": None},
+        {"type": "onboarding", "event": "step_completed", "step": "RE_RUN_AGENT"},
+        {"type": "onboarding", "event": "increment_runs", "step": None},
+    ]
 
 
 async def test_a_schedule_is_seen_by_the_next_look_and_rewarded_once(api: Api, enabled: None) -> None:

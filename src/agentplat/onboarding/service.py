@@ -78,7 +78,10 @@ async def _counted(user: User, state: State, done: Activity) -> State:
     steps = rules.milestones(counted.shown.agent_runs, longest)
     if done.repeated:
         steps.append(OnboardingStep.RE_RUN_AGENT)
-    return await _complete(user, counted, steps)
+    state = await _complete(user, counted, steps)
+    if state is counted:  # no step was completed, which would have been told
+        await events.notify(user.id, {"type": "onboarding", "event": "increment_runs", "step": None})
+    return state
 
 
 async def _complete(user: User, state: State, steps: Iterable[OnboardingStep]) -> State:
