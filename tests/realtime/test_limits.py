@@ -86,6 +86,9 @@ async def test_ten_thousand_subscriptions_on_one_socket(user: User) -> None:
         ({"graph_exec_id": "x", "seq": 1}, "seq"),
         ({"graph_exec_id": "x", "filter": {"events": ["nonsense"]}}, "filter.events"),
         ({"graph_exec_id": "x", "filter": []}, "filter"),
+        ({"graph_exec_id": "x", "filter": {"nodes": ["n" * 257]}}, "filter.nodes"),
+        ({"graph_exec_id": "x", "filter": {"nodes": [f"{number}" for number in range(1001)]}}, "filter.nodes"),
+        ({"graph_exec_id": "x" * 257}, "graph_exec_id"),
     ],
 )
 async def test_an_option_of_the_wrong_form_is_named(user: User, data: dict[str, Any], field: str) -> None:

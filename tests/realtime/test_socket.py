@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -13,7 +15,8 @@ from websockets.exceptions import ConnectionClosed
 
 from agentplat.cli.supervisor import Platform
 from tests.support.client import FINAL, User
-from tests.support.drawing import SLOW, SPILL, STEP, STORE, draw
+from tests.support.conditions import until
+from tests.support.drawing import INPUT, OUTPUT, SLOW, SPILL, STEP, STORE, draw
 
 SLOW_RUN = draw({"s": (SLOW, {"v": 1, "delay": 0.3}), "b": (STORE, {})}, "s.out -> b.input")
 
@@ -222,3 +225,91 @@ async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(use
             async for _ in deaf.connection:
                 pass  # what had been sent before
         assert deaf.connection.close_code == 1013
+
+
+RUN_MEMBERS = {
+    *("event_type", "id", "user_id", "graph_id", "graph_version", "preset_id", "status", "started_at", "ended_at"),
+    *("is_shared", "share_token", "inputs", "credential_inputs", "nodes_input_masks", "stats", "outputs"),
+}
+NODE_MEMBERS = {
+    *("event_type", "user_id", "graph_id", "graph_version", "graph_exec_id", "node_exec_id", "node_id", "block_id"),
+    *("status", "input_data", "output_data", "add_time", "queue_time", "start_time", "end_time"),
+}
+ENVELOPE = {"method", "data", "success", "channel", "error"}
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+async def test_the_events_of_a_passthrough_are_the_contracts(user: User) -> None:
+    """Which ones, in which order, with which members; each on every channel of those that are subscribed to."""
+    drawing = draw({"in": (INPUT, {"name": "x"}), "out": (OUTPUT, {"name": "y"})}, "in.result -> out.value")
+    graph, names = await user.create(drawing)
+    async with user.socket() as socket:
+        assert set(await socket.ask("subscribe_graph_executions", {"graph_id": graph["id"]})) == ENVELOPE
+        run = await user.start(graph, {"x": 5})
+        of_graph = await socket.until_final()
+        # Numbered, so that what has happened already comes as well, in the same form.
+        ack = await socket.ask("subscribe_graph_execution", {"graph_exec_id": run["id"], "last_event": 0})
+        assert set(ack) == ENVELOPE
+        events = await socket.until_final()
+    assert [(names.get(one["data"].get("node_id"), "run"), one["data"]["status"]) for one in events] == [
+        ("run", "QUEUED"),
+        ("run", "RUNNING"),
+        *(("in", status) for status in ("RUNNING", "RUNNING", "COMPLETED")),
+        ("run", "RUNNING"),
+        *(("out", status) for status in ("INCOMPLETE", "QUEUED", "RUNNING", "RUNNING", "RUNNING", "COMPLETED")),
+        ("run", "RUNNING"),
+        ("run", "COMPLETED"),
+    ]
+    for one in events:
+        of_node = one["method"] == "node_execution_event"
+        assert set(one["data"]) == (NODE_MEMBERS if of_node else RUN_MEMBERS)
+        assert one["data"]["event_type"] == ("node_execution_update" if of_node else "graph_execution_update")
+        times = [one["data"][name] for name in one["data"] if name.endswith(("_time", "_at"))]
+        assert all(TIME.fullmatch(time) for time in times if time is not None)
+    shown = [one["data"] for one in events if one["method"] == "graph_execution_event"]
+    assert of_graph == [
+        {
+            "method": "graph_execution_event",
+            "data": data,
+            "success": None,
+            "channel": f"watcher|graph#{graph['id']}|executions",
+            "error": None,
+        }
+        for data in shown
+    ]
+
+
+async def test_a_socket_with_both_channels_of_a_run_gets_its_events_twice(user: User) -> None:
+    graph, _ = await user.create(draw({"s": (SLOW, {"v": 1, "delay": 600})}))
+    async with user.socket() as socket:
+        run = await user.start(graph)
+
+        async def is_at_its_node() -> bool:
+            return [one["status"] for one in (await user.look(run))["node_executions"]] == ["RUNNING"]
+
+        await until(is_at_its_node)
+        channels = [
+            (await socket.ask(method, data))["channel"]
+            for method, data in (
+                ("subscribe_graph_executions", {"graph_id": graph["id"]}),
+                ("subscribe_graph_execution", {"graph_exec_id": run["id"]}),
+            )
+        ]
+        await user.stop(run)
+        ends = [(await socket.until_final())[-1] for _ in channels]
+    assert sorted(one["channel"] for one in ends) == sorted(channels)
+    assert ends[0]["data"] == ends[1]["data"]
+
+
+async def test_unsubscribing_names_the_channel_while_somebody_is_subscribed(user: User, make_token: Any) -> None:
+    """As long as any socket of the user is, as the contract has it; which need not be the one that asks."""
+    run_id = str(uuid4())
+    target = {"graph_exec_id": run_id}
+    channel = f"watcher|graph_exec#{run_id}"
+    async with user.socket() as one, user.socket() as other, User(user.url, make_token("stranger")) as stranger:
+        assert (await one.ask("subscribe_graph_execution", target))["channel"] == channel
+        assert (await other.ask("unsubscribe", target))["channel"] == channel
+        async with stranger.socket() as foreign:
+            assert (await foreign.ask("unsubscribe", target))["channel"] is None
+        assert (await one.ask("unsubscribe", target))["channel"] == channel
+        assert (await one.ask("unsubscribe", target))["channel"] is None

@@ -282,7 +282,9 @@ class Connection:
         if len(named) != 1:
             raise msgspec.ValidationError("Expected one of `graph_exec_id`, `graph_id` and `user`")
         (key,) = named
-        self._confirm("unsubscribe", key if await self._session.unsubscribe(key) else None, None)
+        # The contract tells whether anybody was subscribed, another socket of the user's too.
+        was = await self._session.unsubscribe(key) or self._hub.has(key)
+        self._confirm("unsubscribe", key if was else None, None)
 
     def _is_flood(self) -> bool:
         second = int(monotonic())

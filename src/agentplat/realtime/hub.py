@@ -158,6 +158,10 @@ class Hub(ChannelsBackend):
         metrics.SUBSCRIPTIONS.dec()
         await self._plugin.unsubscribe(subscription, subscription.key.name)
 
+    def has(self, channel: ChannelKey) -> bool:
+        """Whether anybody is subscribed to it in this process."""
+        return channel in self._channels
+
     def watched(self, channel: ChannelKey) -> list[WatchedRun]:
         """The runs of a channel that are not over, as far as they are known."""
         return [one for one in self._runs.values() if channel in _keys(one.user_id, one.graph_id, one.run_id)]

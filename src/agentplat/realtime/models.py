@@ -24,6 +24,8 @@ RUN_EVENT = "graph_execution_event"
 NODE_EVENT = "node_execution_event"
 EventKind = Literal["graph_execution_event", "node_execution_event"]
 EventNumber = Annotated[int, Meta(ge=0, le=2**53)]
+# Ids may be any text, which a subscription keeps for as long as it lasts.
+SubscribedId = Annotated[str, Meta(max_length=256)]
 
 # Runs that one subscription may resume, or show a snapshot of.
 MAX_RESUMED = 1000
@@ -63,7 +65,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
     """Which events a client wants; `nodes` concerns node events only. What isn't given leaves nothing out."""
 
     events: frozenset[EventKind] | None = None
-    nodes: frozenset[str] | None = None
+    nodes: Annotated[frozenset[SubscribedId], Meta(max_length=1000)] | None = None
 
     def lets_pass(self, kind: str, node_id: str | None) -> bool:
         if self.events is not None and kind not in self.events:
@@ -81,7 +83,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class RunTarget(Options, frozen=True, kw_only=True):
-    graph_exec_id: str
+    graph_exec_id: SubscribedId
     last_event: EventNumber | None = None
 
     @property
@@ -100,7 +102,7 @@ class RunsTarget(Options, frozen=True, kw_only=True):
 
 
 class GraphTarget(RunsTarget, frozen=True, kw_only=True):
-    graph_id: str
+    graph_id: SubscribedId
 
 
 class UserTarget(RunsTarget, frozen=True, kw_only=True):
