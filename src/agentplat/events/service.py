@@ -7,8 +7,10 @@ misses a record (Redis was away, the stream was trimmed) notices the hole in `se
 from collections.abc import Callable, Sequence
 from time import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
+from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
@@ -28,7 +30,7 @@ __all__ = ["RETRY_SECONDS", "follow", "notify", "publish", "tail"]
 
 _encode = msgspec.json.Encoder().encode
 _log = get_logger(__name__)
-_trimmed_at = 0.0
+_trimmed_at: WeakKeyDictionary[Redis, float] = WeakKeyDictionary()
 
 
 async def publish(records: Sequence[RunRecord], also: Callable[[Pipeline], None] | None = None) -> bool:
@@ -43,15 +45,15 @@ async def notify(user_id: str, payload: dict[str, Any]) -> bool:
 
 
 async def _add(records: Sequence[Record], also: Callable[[Pipeline], None] | None = None) -> bool:
-    global _trimmed_at
-    pipe = redis().pipeline(transaction=False)
+    client = redis()
+    pipe = client.pipeline(transaction=False)
     # Queued, not sent: a pipeline's calls return the pipeline itself.
     for record in records:
         pipe.xadd(stream_of(record.user_id), fields_of(record), maxlen=MAX_LENGTH)  # type: ignore[arg-type, unused-awaitable]
     if also is not None:
         also(pipe)
-    if (moment := time()) - _trimmed_at > TRIM_SECONDS:
-        _trimmed_at = moment
+    if (moment := time()) - _trimmed_at.get(client, 0.0) > TRIM_SECONDS:
+        _trimmed_at[client] = moment
         for stream in all_streams():
             pipe.xtrim(stream, minid=str(int((moment - MAX_AGE_SECONDS) * 1000)))  # type: ignore[unused-awaitable]
     try:

@@ -50,9 +50,13 @@ _log = get_logger(__name__)
 
 
 class Hub(ChannelsBackend):
-    """Use as `async with Hub() as hub`. All methods belong to the event loop's thread."""
+    """Use as `async with Hub() as hub`. All methods belong to the event loop's thread.
 
-    def __init__(self) -> None:
+    `look_seconds`: how often it looks for what the stream lost.
+    """
+
+    def __init__(self, look_seconds: float = LOOK_SECONDS) -> None:
+        self._look_seconds = look_seconds
         self._plugin = Plugin(self, arbitrary_channels_allowed=True, subscriber_class=Subscription)
         self._channels = Channels()
         self._made: asyncio.Queue[Made] = asyncio.Queue()
@@ -301,7 +305,7 @@ class Hub(ChannelsBackend):
     async def _look_regularly(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(self._look_seconds):
                     await self._interrupted.wait()
             everything = self._interrupted.is_set()
             self._interrupted.clear()
