@@ -4,6 +4,8 @@ Baseline: the same sockets on the API server, which runs under granian.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 from msgspec import Struct
@@ -18,11 +20,13 @@ from benchmarks.sockets.process import API_SERVER, OURS, Served, served
 FEW, MANY = 1_000, 5_000
 HEARTBEAT_SECONDS = 100.0
 SETTLE_SECONDS, ROUND_SECONDS = 3.0, 10.0
-ROUNDS = 5
+ROUNDS = 3  # of three kinds, each in a process of its own: some two minutes in all
 WARM_UP = 50
 
 
 class Cost(Struct, frozen=True):
+    """What one socket takes, and all of them together."""
+
     kilobytes: float
     percent: float
 
@@ -34,11 +38,11 @@ def main() -> Result:
 
 
 async def _measure(platform: Platform, token: str) -> Result:
-    few = [await _cost(platform, OURS, token, FEW) for _ in range(ROUNDS)]
+    few = [await _memory(platform, OURS, token, FEW) for _ in range(ROUNDS)]
     many = [await _cost(platform, OURS, token, MANY) for _ in range(ROUNDS)]
-    api = [await _cost(platform, API_SERVER, token, FEW) for _ in range(ROUNDS)]
-    mine = figure(f"{FEW:,} sockets", "KB per socket", [one.kilobytes for one in few])
-    theirs = figure(f"{FEW:,} sockets on the API server", "KB per socket", [one.kilobytes for one in api])
+    api = [await _memory(platform, API_SERVER, token, FEW) for _ in range(ROUNDS)]
+    mine = figure(f"{FEW:,} sockets", "KB per socket", few)
+    theirs = figure(f"{FEW:,} sockets on the API server", "KB per socket", api)
     return Result(
         case="socket_idle",
         what="sockets with one subscription each, to a run in which nothing happens",
@@ -53,26 +57,34 @@ async def _measure(platform: Platform, token: str) -> Result:
     )
 
 
+async def _memory(platform: Platform, command: tuple[str, ...], token: str, count: int) -> float:
+    async with _idle(platform, command, token, count) as (_, kilobytes):
+        return kilobytes
+
+
 async def _cost(platform: Platform, command: tuple[str, ...], token: str, count: int) -> Cost:
-    """In a fresh process: what one has once needed it doesn't give back."""
+    async with _idle(platform, command, token, count) as (server, kilobytes):
+        before = server.cpu()
+        await asyncio.sleep(ROUND_SECONDS)
+        return Cost(kilobytes, (server.cpu() - before) / ROUND_SECONDS * 100)
+
+
+@asynccontextmanager
+async def _idle(
+    platform: Platform, command: tuple[str, ...], token: str, count: int
+) -> AsyncIterator[tuple[Served, float]]:
+    """That many open sockets, and the KB that each takes. In a fresh process: what one has once needed it doesn't give
+    back."""
     async with served(platform, *command) as server:
         url = f"{server.socket}?token={token}"
         async with crowd(_spec(url, WARM_UP)):
             await asyncio.sleep(SETTLE_SECONDS)
-        return await _difference(server, _spec(url, count), count)
-
-
-async def _difference(server: Served, spec: Spec, count: int) -> Cost:
-    resident = server.resident()
-    async with crowd(spec) as clients:
-        await asyncio.sleep(SETTLE_SECONDS)
-        used = server.resident() - resident
-        before = server.cpu()
-        await asyncio.sleep(ROUND_SECONDS)
-        cpu = server.cpu() - before
-        seen = await clients.seen()
-        assert not seen.closed
-    return Cost(used / 1024 / count, cpu / ROUND_SECONDS * 100)
+        resident = server.resident()
+        async with crowd(_spec(url, count)) as clients:
+            await asyncio.sleep(SETTLE_SECONDS)
+            yield server, (server.resident() - resident) / 1024 / count
+            seen = await clients.seen()
+            assert not seen.closed
 
 
 def _spec(url: str, count: int) -> Spec:

@@ -11,6 +11,8 @@ import msgspec
 from benchmarks.sockets.client import Seen, Spec
 
 LINE_LIMIT = 1 << 30
+# For the opening of all sockets: thousands take some seconds.
+OPEN_SECONDS = 60.0
 
 
 def allow_files() -> None:
@@ -46,8 +48,9 @@ async def crowd(spec: Spec) -> AsyncIterator[Crowd]:
     assert process.stdout
     try:
         process.stdin.write(msgspec.json.encode(spec) + b"\n")
-        if await process.stdout.readline() != b"open\n":
-            raise ConnectionError(f"The sockets at {spec.url.partition('?')[0]} can't be opened")
+        async with asyncio.timeout(OPEN_SECONDS):
+            if await process.stdout.readline() != b"open\n":
+                raise ConnectionError(f"The sockets at {spec.url.partition('?')[0]} can't be opened")
         yield Crowd(process)
     finally:
         if process.returncode is None:
