@@ -314,6 +314,21 @@ def test_a_run_is_suspended_when_all_that_is_left_waits_for_a_person() -> None:
     assert machine.node_count == 2
 
 
+def test_waiting_for_a_person_is_no_work() -> None:
+    machine = machine_of(TWO)
+    assert machine.worked.read(3) == 0
+    for message in [RunBegan(10), NodeStarted(1, 11), NodeSuspended(1, 13)]:
+        machine.feed(message)
+    assert machine.worked.read(14) == 4
+    machine.feed(RunSuspended(15))
+    assert machine.worked.read(999) == 5
+    machine.feed(RunBegan(1000))
+    machine.feed(NodeEnded(1, 1001, [("output", 8)]))
+    machine.feed(NodeEnded(2, 1003, [], None, 1002))
+    machine.feed(RunEnded(1004))
+    assert machine.worked.read(2000) == 5 + 4
+
+
 def test_a_released_node_runs_with_what_the_reviewer_made_of_its_input() -> None:
     machine = machine_of(TWO)
     for message in [*STARTED, NodeSuspended(1, 3)]:
@@ -331,6 +346,7 @@ def test_a_stop_ends_what_waits_for_a_person() -> None:
     assert machine.feed(RunAborted(5)) == [FinishRun(Status.TERMINATED)]
     assert machine.activations[0].status is Status.TERMINATED
     machine.feed(RunEnded(6))
+    assert machine.worked.read(7) == 3
 
 
 def test_nobody_waits_for_a_person_but_who_must() -> None:

@@ -44,6 +44,7 @@ from agentplat.engine.pins import select
 from agentplat.engine.place import Place, assembled, filled
 from agentplat.engine.plan import Plan, PlanLink, PlanNode, starting_inputs
 from agentplat.engine.state import FINAL, IllegalTransition, Status, check_transition
+from agentplat.engine.stopwatch import Stopwatch
 
 
 class RunMachine:
@@ -69,6 +70,7 @@ class RunMachine:
         self.error: str | None = None
         self.started_at: int | None = None
         self.ended_at: int | None = None
+        self.worked = Stopwatch()  # while it is RUNNING
         self.activations: list[Activation] = []
         self.outputs: dict[str, list[Any]] = {}
         self.node_count = 0
@@ -120,8 +122,8 @@ class RunMachine:
     def _run_began(self, message: RunBegan) -> None:
         check_transition(self.status, Status.RUNNING)
         self.status = Status.RUNNING
-        if self.started_at is None:
-            self.started_at = message.at
+        self.started_at = self.started_at or message.at
+        self.worked.start(message.at)
         if self.observer:
             self.observer.run_changed()
         self._commands = self._starts()
@@ -147,7 +149,9 @@ class RunMachine:
         else:
             act = self._activation(message.activation, Status.RUNNING, Status.REVIEW)
             if act.status is Status.REVIEW:
-                self._resume(act, message.at)
+                self._waiting -= 1
+                self._active += 1
+                self._begin(act, message.at)
         outputs = message.outputs
         if message.error is not None:
             outputs = [*outputs, ("error", message.error)]
@@ -226,6 +230,7 @@ class RunMachine:
             raise IllegalTransition("a run is suspended when all that is left waits for a person")
         check_transition(self.status, Status.REVIEW)
         self.status = Status.REVIEW
+        self.worked.stop(message.at)
         if self.observer:
             self.observer.run_changed()
 
@@ -263,6 +268,7 @@ class RunMachine:
         check_transition(self.status, target)
         self.status = target
         self.ended_at = message.at
+        self.worked.stop(message.at)
         if self.observer:
             self.observer.run_changed()
 
@@ -347,11 +353,6 @@ class RunMachine:
         self._places[act.node.index].inflight.append(act)
         if self.observer:
             self.observer.node_changed(act)
-
-    def _resume(self, act: Activation, at: int) -> None:
-        self._waiting -= 1
-        self._active += 1
-        self._begin(act, at)
 
     def _new_activation(self, node: PlanNode, at: int) -> Activation:
         act = Activation(len(self.activations) + 1, node, at)

@@ -104,11 +104,9 @@ def _queue_order(act: Activation) -> tuple[bool, int, int]:
 
 def stats(machine: RunMachine, now: int) -> Stats:
     """The figures so far; of a final run its figures."""
-    began = machine.started_at
-    walltime = 0 if began is None else (machine.ended_at or now) - began
     return Stats(
         cost=machine.cost,
-        duration=walltime / 1e6,
+        duration=machine.worked.read(now) / 1e6,
         node_exec_time=machine.nodes_walltime / 1e6,
         node_exec_count=machine.node_count,
         node_error_count=machine.error_count,
