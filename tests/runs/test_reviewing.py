@@ -83,7 +83,7 @@ async def test_the_first_pass_parks_the_run(driver: Driver, db: Database) -> Non
     assert seen["stats"]["node_exec_count"] == 3
     assert seen["ended_at"] is None
     assert outcomes(seen, graph)["h"] == [("REVIEW", {})]
-    assert run.id not in driver._hosted
+    await until(lambda: run.id not in driver._hosted)
     assert await db.fetchval("SELECT lease_until IS NULL FROM runs WHERE id = $1", run.id)
     assert [one["node_exec_id"] for one in as_sent(await reviewing.pending(ANN.id, 1, 25))] == [review["node_exec_id"]]
 
@@ -113,6 +113,17 @@ async def test_edits_and_messages_reach_the_run(driver: Driver) -> None:
     await answer(review, message="  better so  ", reviewed_data={"text": "final"})
     done = outcomes(await finished(driver, run), graph)
     assert done["h"] == [("COMPLETED", {"approved_data": [{"text": "final"}], "review_message": ["better so"]})]
+
+
+@pytest.mark.parametrize("editable", [True, False])
+async def test_a_rejection_changes_nothing_of_what_is_rejected(driver: Driver, editable: bool) -> None:
+    drawing = draw(
+        {"a": (STORE, {"input": "draft"}), "h": (REVIEW, {"name": "n", "editable": editable})}, "a.output -> h.data"
+    )
+    graph, run, (review,) = await in_review(driver, drawing)
+    assert (await answer(review, approved=False, reviewed_data="better", message="no")).rejected_count == 1
+    done = outcomes(await finished(driver, run), graph)
+    assert done["h"] == [("COMPLETED", {"rejected_data": ["draft"], "review_message": ["no"]})]
 
 
 async def test_what_is_not_editable_stays(driver: Driver) -> None:

@@ -50,7 +50,8 @@ class Review(Struct, frozen=True, kw_only=True):
 
 
 class ReviewItem(Struct, frozen=True, kw_only=True):
-    """One decision. `reviewed_data` replaces what was reviewed."""
+    """One decision. `reviewed_data` replaces what is approved; it is ignored with a rejection and with
+    `auto_approve_future`."""
 
     node_exec_id: str
     approved: bool
@@ -118,7 +119,9 @@ async def _decide(row: ReviewRow, item: ReviewItem) -> list[Addressed]:
         return []
     message = (item.message or "").replace(NUL, "").strip() or None
     reviewed = msgspec.json.decode(row.payload)
-    edited = not item.auto_approve_future and item.reviewed_data is not None and item.reviewed_data != reviewed
+    # What is rejected stays what was rejected, and what is approved for good what was approved.
+    counts = item.approved and not item.auto_approve_future
+    edited = counts and item.reviewed_data is not None and item.reviewed_data != reviewed
     if edited:
         if not row.editable:
             raise ReviewRefused(f"Review {row.node_exec_id} is not editable")
