@@ -12,11 +12,12 @@ NodeErrors = dict[str, dict[str, str]]
 
 
 class GraphNotFound(NotFound):
-    """There is no such graph"""
+    """There is no such graph, or not in that version"""
 
     def __init__(self, graph_id: str, version: int | None = None) -> None:
-        what = f"Graph #{graph_id}" if version is None else f"Graph #{graph_id} v{version}"
-        super().__init__(f"{what} not found.")
+        # The text is the contract's, which does not name the version.
+        hint = None if version is None else f"Version {version} of it was asked for."
+        super().__init__(f"Graph #{graph_id} not found.", hint=hint)
 
 
 class GraphNotInLibrary(NotAllowed):
