@@ -54,6 +54,20 @@ async def loaded(graph: GraphModel) -> GraphVersion:
     return await service.load(graph.id, graph.version)
 
 
+async def test_an_origin_counts_if_the_user_has_it(db: Database) -> None:
+    mine, theirs = await create(), await create(BOB)
+    copy = await create(forked_from_id=mine.id, forked_from_version=1)
+    assert (copy.forked_from_id, copy.forked_from_version) == (mine.id, 1)
+    for origin in ((NOBODYS_ID, 1), (theirs.id, 1), (mine.id, 2), (mine.id, None), ("\0", 1)):
+        stranger = await create(forked_from_id=origin[0], forked_from_version=origin[1])
+        assert (stranger.forked_from_id, stranger.forked_from_version) == (None, None)
+    # What is on record as the origin stays so, whatever has become of it.
+    await service.delete(ANN, mine.id)
+    sent = echo_graph(id=copy.id, forked_from_id=mine.id, forked_from_version=1)
+    newer = await service.update(ANN, copy.id, msgspec.convert(sent, Graph))
+    assert (newer.version, newer.forked_from_id, newer.forked_from_version) == (2, mine.id, 1)
+
+
 async def test_a_run_uses_the_active_version_unless_told_otherwise() -> None:
     graph = await create(version=4)
     newer = msgspec.convert(echo_graph(is_active=False), Graph)
@@ -68,7 +82,8 @@ async def test_who_may_not_see_a_graph_can_not_tell_it_from_none(version: int | 
     for graph_id in (graph.id, NOBODYS_ID, "", "\0"):
         with pytest.raises(GraphNotFound) as found:
             await service.runnable("bob", graph_id, version)
-        assert str(found.value) == str(GraphNotFound(graph_id, version))
+        assert str(found.value) == f"Graph #{graph_id} not found."
+        assert found.value.hint == (None if version is None else f"Version {version} of it was asked for.")
 
 
 @pytest.mark.parametrize("column", ["is_deleted", "is_archived"])

@@ -108,6 +108,23 @@ async def own_refs(user_id: str, refs: Iterable[GraphRef]) -> set[GraphRef]:
     return {(row["id"], row["version"]) for row in rows}
 
 
+async def known_origins(user_id: str, refs: Iterable[GraphRef], graph_id: str | None) -> set[GraphRef]:
+    """Those of `refs` that are the user's, or that a version of the user's graph `graph_id` was forked from."""
+    ids, versions = _columns(refs)
+    rows = await db().fetch(
+        "SELECT id, version FROM unnest($2::text[], $3::int[]) AS wanted (id, version) "
+        "WHERE EXISTS (SELECT FROM graph_versions g "
+        "WHERE g.id = wanted.id AND g.version = wanted.version AND g.user_id = $1) "
+        "OR EXISTS (SELECT FROM graph_versions g WHERE g.id = $4 AND g.user_id = $1 "
+        "AND g.forked_from_id = wanted.id AND g.forked_from_version = wanted.version)",
+        user_id,
+        ids,
+        versions,
+        graph_id,
+    )
+    return {(row["id"], row["version"]) for row in rows}
+
+
 def _columns(refs: Iterable[GraphRef]) -> tuple[list[str], list[int]]:
     pairs = list(refs)
     return [graph_id for graph_id, _ in pairs], [version for _, version in pairs]

@@ -140,6 +140,7 @@ async def create(user: User, request: CreateGraph) -> GraphModel:
     if request.source == "upload":
         drafts = [replace(draft, is_active=True) for draft in drafts]
     await _check(user, drafts)
+    drafts = await _with_known_origins(user, drafts)
     graph_ids = {draft.id: new_id() for draft in drafts}
     drafts = _one_active(intake.renumber(drafts, graph_ids, specs, new_id))
     async with unit_of_work():
@@ -161,6 +162,7 @@ async def update(user: User, graph_id: str, graph: Graph) -> GraphModel:
     specs = blocks.specs()
     drafts = intake.complete(replace(graph, id=graph_id), user.id, specs, new_id)
     await _check(user, drafts)
+    drafts = await _with_known_origins(user, drafts, graph_id)
     async with unit_of_work():
         latest = await queries.lock(user.id, graph_id)
         if latest is None:
@@ -230,6 +232,22 @@ async def _check(user: User, drafts: Sequence[Draft]) -> None:
             problems.append(Problem(f"{message} #{use.credentials_id}", use.node_id, use.field))
     if problems:
         raise GraphInvalid(problems)
+
+
+async def _with_known_origins(user: User, drafts: list[Draft], graph_id: str | None = None) -> list[Draft]:
+    """What a file from elsewhere says that it was forked from means nothing here, unless the user has that, or it is
+    what `graph_id` was forked from."""
+    claimed = [origin for draft in drafts if (origin := _origin(draft))]
+    known = await queries.known_origins(user.id, claimed, graph_id) if claimed else set()
+    return [
+        draft if _origin(draft) in known else replace(draft, forked_from_id=None, forked_from_version=None)
+        for draft in drafts
+    ]
+
+
+def _origin(draft: Draft) -> GraphRef | None:
+    graph_id, version = draft.forked_from_id, draft.forked_from_version
+    return None if graph_id is None or version is None else (graph_id, version)
 
 
 def _one_active(drafts: Sequence[Draft]) -> list[Draft]:
