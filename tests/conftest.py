@@ -9,6 +9,8 @@ from typing import Any
 import jwt
 import msgspec
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from redis.asyncio import Redis
 
 from agentplat.blocks import service as blocks
@@ -33,6 +35,10 @@ from tests.support.services import (
 
 # Databases of Redis: one per worker process for tests, one per worker process for its platform; 0 is nobody's.
 REDIS_DATABASES = 30
+
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+hypothesis_settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("any-machine")
 
 _owner = pytest.StashKey[ServersOwner]()
 _servers = pytest.StashKey[Servers]()

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentplat.blocks.builtin.llm_compression import compressed
@@ -78,7 +78,6 @@ messages_ = st.lists(
 
 
 @given(messages_, st.integers(0, 4000))
-@settings(deadline=None)
 def test_it_never_grows_and_never_changes_what_it_was_given(messages: list[dict[str, Any]], target: int) -> None:
     before = json.dumps(messages)
     found = compressed(messages, target)

@@ -90,7 +90,7 @@ def snapshot(machine: RunMachine) -> bytes:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(drawings(), st.randoms(use_true_random=False), st.data())
 def test_replaying_any_prefix_gives_the_same_state(
     drawing: Drawing, chance: random.Random, data: st.DataObject
@@ -115,7 +115,7 @@ def test_replaying_any_prefix_gives_the_same_state(
     assert snapshot(replayed) == snapshot(run.machine)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(drawings())
 def test_every_value_is_routed_once(drawing: Drawing) -> None:
     """Each firing of a link either joined an activation or began one: received values and firings are as many."""

@@ -47,7 +47,7 @@ expressions = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     expression=expressions,
     change=st.sampled_from([(zone, day) for zone, *days in CHANGES for day in days]),
@@ -135,7 +135,7 @@ def test_what_is_no_expression(expression: str, reason: str) -> None:
         Cron(expression, ZoneInfo("UTC"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=40) | st.text("0123456789*/,-LW#?mon ", max_size=40))
 def test_any_text_is_an_expression_that_fires_or_refused(text: str) -> None:
     try:
@@ -204,7 +204,7 @@ def test_no_downtime_is_made_up_for_without_bound() -> None:
     assert due(MINUTELY, since, at("2026-01-01"), MissedRuns.ONE, DAY).fire == [at("2026-01-01")]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(expression=expressions, hours=st.integers(0, 300))
 def test_the_last_firing_is_the_last_of_all(expression: str, hours: int) -> None:
     cron = Cron(expression, ZoneInfo("Europe/Berlin"))
