@@ -140,7 +140,7 @@ async def test_what_nothing_was_paid_for_is_credited_and_can_not_be_refunded(str
     await ok(ann.patch(CREDITS))
     assert await ok(ann.get(CREDITS)) == {"credits": 500}
     refused = await ann.post(f"{CREDITS}/{session['id']}/refund", json={})
-    assert (refused.status_code, refused.json()["code"]) == (409, "nothing_to_refund")
+    assert (refused.status_code, refused.json()["code"]) == (400, "nothing_to_refund")
 
 
 async def test_unpaid_pages_are_looked_at_by_somebody(stripe: FakeStripe, api: Api, db: Database) -> None:
@@ -168,8 +168,8 @@ async def test_customers_are_made_once(stripe: FakeStripe, api: Api, db: Databas
 async def test_amounts_are_checked(stripe: FakeStripe, api: Api) -> None:
     for amount in (-500, 0, 499, 550, 100_000_000, 10**30):
         refused = await api("ann").post(CREDITS, json={"credit_amount": amount})
-        assert refused.status_code == 422, amount
-        assert refused.json()["detail"][0]["loc"] == ["body", "credit_amount"]
+        assert refused.status_code == 400, amount
+        assert refused.json()["detail"].startswith("credit_amount: ")
     assert stripe.done == []
 
 
@@ -249,12 +249,12 @@ async def test_settings_charge_a_low_balance_at_once_and_check_a_card_otherwise(
 
     assert await ok(ann.get(f"{CREDITS}/auto-top-up")) == {"amount": 0, "threshold": 0}
     refused = await setting(500, 100)
-    assert (refused.status_code, refused.json()["code"]) == (402, "no_card")
+    assert (refused.status_code, refused.json()["code"]) == (400, "no_card")
     assert await ok(ann.get(f"{CREDITS}/auto-top-up")) == {"amount": 0, "threshold": 0}
     card = await with_card(stripe, 50)
     stripe.declined.add(card)
     refused = await setting(500, 100)
-    assert (refused.status_code, refused.json()["code"]) == (402, "card_declined")
+    assert (refused.status_code, refused.json()["code"]) == (400, "card_declined")
     stripe.declined.clear()
     assert await ok(setting(500, 100)) == "Auto top-up settings updated"
     assert await ok(ann.get(CREDITS)) == {"credits": 550}
@@ -318,7 +318,6 @@ async def test_without_stripe_what_needs_it_says_so(api: Api, enabled: None) -> 
         ann.post(CREDITS, json={"credit_amount": 500}),
         ann.post(f"{CREDITS}/auto-top-up", json={"amount": 500, "threshold": 100}),
         ann.get(f"{CREDITS}/manage"),
-        api().post(WEBHOOK, content=b"{}"),
     ):
         refused = await call
         assert (refused.status_code, refused.json()["code"]) == (409, "payments_not_configured"), refused.url

@@ -9,6 +9,7 @@ from agentplat.infra.db import Database
 from tests.credits.test_payments import CREDITS, WEBHOOK, begun, ok, top_ups
 from tests.support.api import Api
 from tests.support.stripe import FakeStripe, signed
+from tests.support.switches import environment_of
 
 DOCUMENT = b'{"id": "evt_1", "type": "customer.created", "data": {"object": {}}}'
 
@@ -29,6 +30,13 @@ async def test_what_stripe_has_not_signed_lately_is_refused(stripe: FakeStripe, 
         refused = await api().post(WEBHOOK, **request)
         assert (refused.status_code, refused.json()["code"]) == (400, "invalid_event"), request
     await ok(api().post(WEBHOOK, **signed(DOCUMENT)))
+
+
+async def test_without_the_secret_no_event_is_believed(stripe: FakeStripe, api: Api) -> None:
+    with environment_of(STRIPE_WEBHOOK_SECRET=""):
+        for request in (signed(DOCUMENT), signed(DOCUMENT, ""), {"content": b"{}"}):
+            refused = await api().post(WEBHOOK, **request)
+            assert (refused.status_code, refused.json()["code"]) == (400, "invalid_event"), request
 
 
 async def test_an_event_is_dealt_with_until_it_succeeds_and_then_no_more(

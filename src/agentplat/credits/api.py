@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from litestar import MediaType, Request, Response, Router, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
 from agentplat.accounts import service as accounts
 from agentplat.accounts.errors import AdminRequired
@@ -27,9 +27,6 @@ from agentplat.infra.ids import new_id
 from agentplat.infra.refusals import refusal
 
 CurrentUser = NamedDependency[User]
-Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
-Page = Annotated[int, QueryParameter(ge=1, le=2**31 - 1)]
-PageSize = Annotated[int, QueryParameter(ge=1, le=100)]
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
@@ -53,6 +50,7 @@ NO_PAYMENTS = {
 DECLINED = refusal("There is no card, or none was accepted.")
 NOT_COVERED = refusal("The balance does not cover what is to be taken.")
 REUSED = refusal("The key was used for another amount.")
+ODD_PAGE = refusal("The page is not from 1 on, or its size not from 1 to 1000.")
 ADMINS_ONLY = refusal("Only administrators may do this.")
 
 
@@ -62,7 +60,7 @@ async def get_balance(user: CurrentUser) -> dict[str, int]:
     return {"credits": await service.balance(user.id)}
 
 
-@post("/", status_code=200, responses=NO_PAYMENTS)
+@post("/", status_code=200, responses={**NO_PAYMENTS, 400: refusal("This is no amount that can be bought.")})
 async def request_top_up(data: JSONBody[RequestTopUp], user: CurrentUser) -> CheckoutUrl:
     """Begin to buy credits. The answer is where to pay; the credits are there once that is done."""
     return CheckoutUrl(checkout_url=await payments.top_up(user, data.credit_amount))
@@ -87,7 +85,7 @@ async def get_auto_top_up(user: CurrentUser) -> AutoTopUpConfig:
     media_type=MediaType.JSON,
     responses={
         **NO_PAYMENTS,
-        402: DECLINED,
+        400: DECLINED,
         409: refusal("Your card is being charged already, or payments are not set up on this server."),
     },
 )
@@ -104,12 +102,12 @@ async def get_portal(user: CurrentUser) -> dict[str, str]:
     return {"url": await payments.portal(user)}
 
 
-@get("/transactions")
+@get("/transactions", responses={400: refusal("The limit is not from 1 to 1000.")})
 async def list_transactions(
     user: CurrentUser,
     transaction_time: FromQuery[datetime | None] = None,
     transaction_type: FromQuery[str | None] = None,
-    transaction_count_limit: Limit = 100,
+    transaction_count_limit: FromQuery[int] = 100,
 ) -> TransactionHistory:
     """What moved your balance before `transaction_time`, newest first; all that one run has cost is one entry. Entries
     of one moment stay together, so a page may have a few more than asked for."""
@@ -121,8 +119,9 @@ async def list_transactions(
     status_code=200,
     responses={
         **NO_PAYMENTS,
+        400: refusal("Nothing of it is left to be refunded."),
         404: refusal("There is no such top-up."),
-        409: refusal("Nothing is left to be refunded, Stripe refuses it, or payments are not set up on this server."),
+        409: refusal("Stripe refuses it, or payments are not set up on this server."),
     },
 )
 async def refund_top_up(transaction_key: FromPath[str], data: JSONBody[dict[str, str]], user: CurrentUser) -> int:
@@ -141,10 +140,13 @@ async def list_refunds(user: CurrentUser) -> list[RefundRequest]:
     "/stripe_webhook",
     status_code=200,
     opt={"public": True},
-    responses={**NO_PAYMENTS, 400: refusal("Stripe has not signed this, or not lately.")},
+    responses={
+        **NO_PAYMENTS,
+        400: refusal("Stripe has not signed this, or not lately; or this server does not know what it signs with."),
+    },
 )
 async def receive_stripe_event(request: Request[Any, Any, Any]) -> Response[None]:
-    """For Stripe to call. What it has not signed lately is answered with 400."""
+    """For Stripe to call."""
     await webhook.receive(await request.body(), request.headers.get("stripe-signature", ""))
     return Response(None)
 
@@ -152,7 +154,7 @@ async def receive_stripe_event(request: Request[Any, Any, Any]) -> Response[None
 @post(
     "/admin/add_credits",
     status_code=200,
-    responses={402: NOT_COVERED, 403: ADMINS_ONLY, 404: refusal("There is no such user."), 409: REUSED},
+    responses={400: NOT_COVERED, 403: ADMINS_ONLY, 404: refusal("There is no such user."), 409: REUSED},
 )
 async def add_credits(
     data: JSONBody[AddCredits], user: CurrentUser, idempotency_key: IdempotencyKey = None
@@ -170,12 +172,12 @@ async def add_credits(
     return AddUserCreditsResponse(new_balance=balance, transaction_key=key)
 
 
-@get("/admin/users_history", responses={403: ADMINS_ONLY})
+@get("/admin/users_history", responses={400: ODD_PAGE, 403: ADMINS_ONLY})
 async def list_users_history(
     user: CurrentUser,
     search: FromQuery[str | None] = None,
-    page: Page = 1,
-    page_size: PageSize = 20,
+    page: FromQuery[int] = 1,
+    page_size: FromQuery[int] = 20,
     transaction_filter: FromQuery[TransactionType | None] = None,
 ) -> UserHistoryResponse:
     """Everybody's ledger, newest first; of users whose id, address or name contains `search`. For administrators."""

@@ -16,10 +16,17 @@ class InsufficientBalance(PaymentRequired):
     code = "insufficient_balance"
 
     def __init__(self, shortage: Shortage) -> None:
-        super().__init__(
-            f"Insufficient balance of ${_dollars(shortage.balance)}, where this will cost ${_dollars(shortage.cost)}"
-        )
+        super().__init__(_text(shortage))
         self.shortage = shortage
+
+
+class BalanceTooLow(BadRequest):
+    """An administrator asks for more than somebody has. Nobody has to pay for that, so it is no 402."""
+
+    code = "insufficient_balance"
+
+    def __init__(self, shortage: Shortage) -> None:
+        super().__init__(_text(shortage))
 
 
 class UnknownUser(NotFound):
@@ -65,13 +72,13 @@ class PaymentsRefused(AppError):
     code = "payments_refused"
 
 
-class CardMissing(PaymentRequired):
+class CardMissing(BadRequest):
     """No card is stored with the payment service. Pay once by checkout, or add one in the billing portal."""
 
     code = "no_card"
 
 
-class CardDeclined(PaymentRequired):
+class CardDeclined(BadRequest):
     """None of your cards was accepted."""
 
     code = "card_declined"
@@ -89,7 +96,7 @@ class TopUpNotFound(NotFound):
     code = "top_up_not_found"
 
 
-class NothingToRefund(Conflict):
+class NothingToRefund(BadRequest):
     """Nothing of this top-up is left to be refunded."""
 
     code = "nothing_to_refund"
@@ -105,6 +112,10 @@ class EventInvalid(BadRequest):
     """This is no event with a valid signature of the payment service."""
 
     code = "invalid_event"
+
+
+def _text(shortage: Shortage) -> str:
+    return f"Insufficient balance of ${_dollars(shortage.balance)}, where this will cost ${_dollars(shortage.cost)}"
 
 
 def _dollars(cents: int) -> str:

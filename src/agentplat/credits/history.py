@@ -9,8 +9,12 @@ from agentplat.credits import service
 from agentplat.credits.errors import ValueInvalid
 from agentplat.credits.models import TransactionHistory, TransactionType, UserHistoryResponse, UserTransaction
 from agentplat.credits.queries import history as queries
+from agentplat.infra.errors import BadValue
 from agentplat.infra.paging import page_of
 
+MOST_LISTED = 1000
+# What is skipped has to be a number of Postgres'.
+LAST_PAGE = 2**31 - 1
 # Behind everything that there is.
 END = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -24,6 +28,7 @@ class _Metadata(msgspec.Struct, frozen=True):
 
 async def of_user(user_id: str, before: datetime | None, kind: str | None, limit: int) -> TransactionHistory:
     """A page of the user's history. A time without a zone is taken for UTC."""
+    _check("transaction_count_limit", limit, MOST_LISTED)
     if kind is not None and kind not in TransactionType.__members__:
         raise ValueInvalid(f"expected one of {', '.join(TransactionType)}", "query", "transaction_type")
     if not service.enabled():
@@ -37,6 +42,8 @@ async def of_user(user_id: str, before: datetime | None, kind: str | None, limit
 
 async def of_all(kind: TransactionType | None, search: str | None, number: int, size: int) -> UserHistoryResponse:
     """A page of everybody's ledger, each row for itself, of users whose id, address or name contains `search`."""
+    _check("page", number, LAST_PAGE)
+    _check("page_size", size, MOST_LISTED)
     if search is not None and not search.isprintable():
         raise ValueInvalid("expected printable text", "query", "search")
     rows, total = await queries.page_of_all(kind, search or None, (number - 1) * size, size)
@@ -51,6 +58,11 @@ async def of_all(kind: TransactionType | None, search: str | None, number: int, 
         for row in rows
     ]
     return UserHistoryResponse(history=entries, pagination=page_of(total, number, size))
+
+
+def _check(name: str, number: int, most: int) -> None:
+    if not 1 <= number <= most:
+        raise BadValue(name, f"expected 1 to {most}")
 
 
 def _in_utc(moment: datetime) -> datetime:

@@ -25,6 +25,7 @@ from agentplat.credits.models import AutoTopUpConfig, Payment, PaymentKind, Tran
 from agentplat.credits.queries import ledger
 from agentplat.credits.queries import payments as queries
 from agentplat.credits.refunds import make_up_for
+from agentplat.infra.errors import BadValue
 from agentplat.infra.ids import new_id
 from agentplat.infra.telemetry import get_logger
 from agentplat.infra.uow import unit_of_work
@@ -45,9 +46,7 @@ _log = get_logger(__name__)
 async def top_up(user: User, amount: int) -> str:
     """The address of a page where the user can pay for so many credits."""
     if amount < LEAST or amount % STEP or amount > MOST:
-        raise ValueInvalid(
-            f"expected at least {LEAST} credits, in steps of {STEP}, and at most {MOST}", "body", "credit_amount"
-        )
+        raise BadValue("credit_amount", f"expected at least {LEAST} credits, in steps of {STEP}, and at most {MOST}")
     if not service.enabled():
         return ""
     gateway.require()

@@ -4,7 +4,7 @@ from typing import Any
 import msgspec
 
 from agentplat.credits import rules
-from agentplat.credits.errors import InsufficientBalance, KeyReused
+from agentplat.credits.errors import BalanceTooLow, InsufficientBalance, KeyReused
 from agentplat.credits.models import Charge, Cost, Shortage, Transaction, TransactionType, Usage
 from agentplat.credits.queries import ledger as queries
 from agentplat.infra.clock import now
@@ -63,13 +63,13 @@ async def reward(user_id: str, step: str, amount: int) -> bool:
 
 async def grant_by_admin(admin_id: str, user_id: str, amount: int, comments: str, key: str) -> int:
     """Give or take credits on an administrator's word, once per key, also while credits are switched off. Returns the
-    new balance; raises InsufficientBalance rather than leave a debt.
+    new balance; raises BalanceTooLow rather than leave a debt.
     """
     metadata = msgspec.json.encode({"admin_id": admin_id, "reason": comments})
     least = 0 if amount < 0 else None
     booking = await queries.add(user_id, amount, key, TransactionType.GRANT, metadata, least)
     if not booking.booked and not booking.known:
-        raise InsufficientBalance(Shortage(balance=booking.balance, cost=-amount))
+        raise BalanceTooLow(Shortage(balance=booking.balance, cost=-amount))
     return booking.balance
 
 

@@ -17,7 +17,6 @@ from agentplat.infra.inbound import body_of
 from agentplat.infra.refusals import refusal
 
 CurrentUser = NamedDependency[User]
-Hours = Annotated[int, QueryParameter(ge=1, le=48)]
 Seconds = Annotated[int, QueryParameter(ge=1, le=48 * 3600)]
 Expires = Annotated[int, QueryParameter(ge=0, le=253_402_300_799)]
 FileId = FromPath[str]
@@ -39,13 +38,17 @@ class _FormOperation(Operation):
     status_code=200,
     operation_class=_FormOperation,
     responses={
+        400: refusal("The file has a virus, or is to be kept for more or less than 1 to 48 hours."),
         413: refusal("The file is too large."),
         415: refusal("Files of this type can't be uploaded."),
         503: refusal("The storage or the virus scanner does not answer."),
     },
 )
 async def upload_file(
-    request: Request[Any, Any, Any], user: CurrentUser, provider: FromQuery[str] = "gcs", expiration_hours: Hours = 24
+    request: Request[Any, Any, Any],
+    user: CurrentUser,
+    provider: FromQuery[str] = "gcs",
+    expiration_hours: FromQuery[int] = 24,
 ) -> UploadedFile:
     """Upload one file, for up to two days. `provider` is ignored: where files are kept, the platform decides."""
     return await uploads.receive(

@@ -18,6 +18,7 @@ from agentplat.files.form import FileForm
 from agentplat.files.models import FileLink, StoredFile, UploadedFile
 from agentplat.infra.clock import now
 from agentplat.infra.crypto import keyring
+from agentplat.infra.errors import BadValue
 from agentplat.infra.ids import is_id, new_id
 from agentplat.infra.settings import get_settings
 
@@ -25,6 +26,7 @@ MB = 1024 * 1024
 # What a form may have around its file.
 ROOM_BYTES = 64 * 1024
 BATCH = 100
+MOST_HOURS = 48
 
 _PURPOSE = "file-links"
 
@@ -45,6 +47,8 @@ async def receive(
     user_id: str, body: AsyncIterator[bytes], content_type: str, length: int | None, hours: int
 ) -> UploadedFile:
     """Take a form's file in. Nothing of it stays when this raises."""
+    if not 1 <= hours <= MOST_HOURS:
+        raise BadValue("expiration_hours", f"expected 1 to {MOST_HOURS}")
     settings = get_settings()
     limit = settings.upload_limit_mb
     if length is not None and length > limit * MB + ROOM_BYTES:

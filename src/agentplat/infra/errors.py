@@ -35,6 +35,15 @@ class BadRequest(AppError):
     code = "bad_request"
 
 
+class BadValue(BadRequest):
+    """A value that has the expected form, and yet can't be used: where the contract asks for 400 and not for 422."""
+
+    code = "bad_value"
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+
+
 class Unauthenticated(AppError):
     """Who is asking is not known."""
 

@@ -18,9 +18,12 @@ GraphId = FromPath[str]
 ScheduleId = FromPath[str]
 Count = Annotated[int, QueryParameter(ge=1, le=100)]
 FULL = refusal("There are too many schedules.")
+UNPAID = refusal("The balance does not cover a run.")
+ODD_CRON = refusal("The cron expression can't be used.")
+NOT_RUNNABLE = refusal("The cron expression can't be used, or a run could not be started like this.")
 
 
-@post("/graphs/{graph_id:str}/schedules", status_code=200, responses={409: FULL})
+@post("/graphs/{graph_id:str}/schedules", status_code=200, responses={400: NOT_RUNNABLE, 409: FULL})
 async def create_schedule(graph_id: GraphId, data: JSONBody[CreateSchedule], user: CurrentUser) -> Schedule:
     """Have a graph run at the times of a cron expression: five fields, weekdays from 0 (Sunday) to 6, or 7 (Sunday)."""
     return await service.create(user, graph_id, data)
@@ -38,7 +41,7 @@ async def list_schedules(user: CurrentUser) -> list[Schedule]:
     return await service.list_(user)
 
 
-@get("/schedules/preview")
+@get("/schedules/preview", responses={400: ODD_CRON})
 async def preview_cron(
     user: CurrentUser, cron: FromQuery[str], timezone: FromQuery[str | None] = None, count: Count = 10
 ) -> Preview:
@@ -52,7 +55,7 @@ async def get_schedule(schedule_id: ScheduleId, user: CurrentUser) -> Schedule:
     return await service.get(user, schedule_id)
 
 
-@patch("/schedules/{schedule_id:str}")
+@patch("/schedules/{schedule_id:str}", responses={400: NOT_RUNNABLE})
 async def change_schedule(schedule_id: ScheduleId, data: JSONBody[ChangeSchedule], user: CurrentUser) -> Schedule:
     """Change a schedule; members that are left out stay."""
     return await service.change(user, schedule_id, data)
@@ -70,19 +73,19 @@ async def pause_schedule(schedule_id: ScheduleId, user: CurrentUser) -> Schedule
     return await service.pause(user, schedule_id)
 
 
-@post("/schedules/{schedule_id:str}/resume", status_code=200)
+@post("/schedules/{schedule_id:str}/resume", status_code=200, responses={400: ODD_CRON})
 async def resume_schedule(schedule_id: ScheduleId, user: CurrentUser) -> Schedule:
     """Have a paused schedule fire again, from its next time on."""
     return await service.resume(user, schedule_id)
 
 
-@post("/schedules/{schedule_id:str}/run", status_code=200)
+@post("/schedules/{schedule_id:str}/run", status_code=200, responses={400: NOT_RUNNABLE, 402: UNPAID})
 async def run_schedule(schedule_id: ScheduleId, user: CurrentUser) -> RunMeta:
     """Start at once what the schedule starts. Its times stay as they are."""
     return await service.run_now(user, schedule_id)
 
 
-@get("/schedules/{schedule_id:str}/preview")
+@get("/schedules/{schedule_id:str}/preview", responses={400: ODD_CRON})
 async def preview_schedule(schedule_id: ScheduleId, user: CurrentUser, count: Count = 10) -> Preview:
     """When a schedule would fire next, whether or not it is paused."""
     return await service.preview_of(user, schedule_id, count)

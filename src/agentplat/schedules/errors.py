@@ -1,8 +1,6 @@
 """What is refused about schedules."""
 
-from typing import Any
-
-from agentplat.infra.errors import Conflict, Invalid, NotFound
+from agentplat.infra.errors import BadValue, Conflict, Invalid, NotFound
 
 
 class ScheduleNotFound(NotFound):
@@ -27,12 +25,18 @@ class ScheduleInvalid(Invalid):
 
     @classmethod
     def at(cls, message: str, *loc: str) -> "ScheduleInvalid":
-        return cls(f"{'.'.join(loc)}: {message}", detail=[problem(message, loc)])
+        problem = {"type": "value_error", "loc": list(loc), "msg": message}
+        return cls(f"{'.'.join(loc)}: {message}", detail=[problem])
+
+
+class CronRefused(BadValue):
+    """This cron expression can't be used for a schedule."""
+
+    code = "schedule_invalid"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("cron", problem)
 
 
 class CronInvalid(ValueError):
     """The text is no cron expression with five fields. The message says why."""
-
-
-def problem(message: str, loc: tuple[str, ...]) -> dict[str, Any]:
-    return {"type": "value_error", "loc": list(loc), "msg": message}

@@ -19,7 +19,7 @@ from agentplat.infra.uow import after_commit, unit_of_work
 from agentplat.runs import service as runs
 from agentplat.runs.models import ExecuteBody, RunMeta
 from agentplat.schedules import control, queries, rules
-from agentplat.schedules.errors import CronInvalid, ScheduleInvalid, ScheduleNotFound, TooManySchedules
+from agentplat.schedules.errors import CronInvalid, CronRefused, ScheduleInvalid, ScheduleNotFound, TooManySchedules
 from agentplat.schedules.models import (
     ChangeSchedule,
     CreateSchedule,
@@ -81,16 +81,16 @@ async def firings(user: User, schedule_id: str, before: datetime | None, limit: 
 
 async def preview(user: User, cron: str, timezone: str | None, count: int) -> Preview:
     """When a schedule would fire next."""
-    return _preview(cron, await _zone(user, timezone, "query"), count, "query")
+    return _preview(cron, await _zone(user, timezone, "query"), count)
 
 
 async def preview_of(user: User, schedule_id: str, count: int) -> Preview:
     row = await _row(user, schedule_id)
-    return _preview(row.cron, row.timezone, count, "path")
+    return _preview(row.cron, row.timezone, count)
 
 
-def _preview(cron: str, zone: str, count: int, place: str) -> Preview:
-    return Preview(cron=cron, timezone=zone, times=rules.preview(_cron(cron, zone, place), now(), count))
+def _preview(cron: str, zone: str, count: int) -> Preview:
+    return Preview(cron=cron, timezone=zone, times=rules.preview(_cron(cron, zone), now(), count))
 
 
 async def _row(user: User, schedule_id: str) -> ScheduleRow:
@@ -289,22 +289,23 @@ async def _zone(user: User, wanted: str | None, place: str) -> str:
     return wanted
 
 
-def _cron(expression: str, zone: str, place: str) -> Cron:
+def _cron(expression: str, zone: str) -> Cron:
     try:
         return rules.cron_of(expression, zone)
     except CronInvalid as error:
-        raise ScheduleInvalid.at(str(error), place, "cron") from None
+        raise CronRefused(str(error)) from None
 
 
 def _following(expression: str, zone: str, last: datetime | None) -> datetime:
     """When it fires next. Never again at a time for which it has fired: another machine's clock may be ahead."""
     moment = now()
-    cron = _cron(expression, zone, "body")
+    cron = _cron(expression, zone)
     shortest, least = cron.shortest_interval(moment), get_settings().schedule_min_interval_seconds
     if shortest is not None and shortest.total_seconds() < least:
-        message = f"It fires every {shortest.total_seconds():g} seconds at times, and no schedule may so within {least}"
-        raise ScheduleInvalid.at(message, "body", "cron")
+        raise CronRefused(
+            f"It fires every {shortest.total_seconds():g} seconds at times, and no schedule may so within {least}"
+        )
     following = cron.next_after(moment if last is None else max(moment, last))
     if following is None:
-        raise ScheduleInvalid.at("It never fires", "body", "cron")
+        raise CronRefused("It never fires")
     return following
