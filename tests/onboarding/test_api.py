@@ -12,7 +12,7 @@ from agentplat.events import service as events
 from agentplat.events.models import Notification
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
-from tests.support.api import Api, created
+from tests.support.api import Api, created, echo_graph
 from tests.support.ledger import unsound_accounts
 
 pytestmark = pytest.mark.usefixtures("redis")
@@ -154,18 +154,80 @@ async def test_the_users_sockets_are_told_of_steps_and_of_runs_without_one(api: 
     ]
 
 
-async def test_a_schedule_is_seen_by_the_next_look_and_rewarded_once(api: Api, enabled: None) -> None:
+async def test_what_the_platform_sees_for_itself_is_rewarded_at_once_and_once(
+    api: Api, db: Database, enabled: None
+) -> None:
     ann = api("ann")
     graph = (await created(ann))["id"]
-    assert (await ok(ann.get(ONBOARDING)))["completedSteps"] == []
-    nightly = {"name": "Nightly", "cron": "30 2 * * *", "inputs": {}}
-    schedule = await ok(ann.post(f"/api/graphs/{graph}/schedules", json=nightly))
+    await credits.grant("ann", 1000, "gift", "gift")
+
+    async def schedule() -> None:
+        nightly = {"name": "Nightly", "cron": "30 2 * * *", "inputs": {}}
+        made = await ok(ann.post(f"/api/graphs/{graph}/schedules", json=nightly))
+        await ok(ann.delete(f"/api/schedules/{made['id']}"))
+
+    async def save(source: str) -> None:
+        await ok(ann.post("/api/graphs", json={"graph": echo_graph(), "source": source}))
+
+    async def start(source: str) -> None:
+        await ok(ann.post(f"/api/graphs/{graph}/execute/1", json={"source": source}))
+
+    seen: list[str] = []
+    balance = 1000
+    for act, step, reward in (
+        (schedule, "SCHEDULE_AGENT", 100),
+        (lambda: save("upload"), None, 0),
+        (lambda: save("builder"), "BUILDER_SAVE_AGENT", 100),
+        (lambda: start("onboarding"), None, 0),
+        (lambda: start("library"), "MARKETPLACE_RUN_AGENT", 100),
+        (lambda: start("builder"), "BUILDER_RUN_AGENT", 0),
+    ):
+        await asyncio.gather(*(act() for _ in range(3)))
+        seen += [step] if step else []
+        balance += reward
+        assert await credits.balance("ann") == balance, step
+        row = await db.fetchrow("SELECT completed_steps, rewarded_for FROM onboarding")
+        assert (row["completed_steps"] if row else []) == seen
+    assert row["rewarded_for"] == [step for step in seen if step != "BUILDER_RUN_AGENT"]
     assert await ok(api("bob").get(ONBOARDING)) == FRESH | {"userId": "bob"}
-    await asyncio.gather(*(ok(ann.get(ONBOARDING)) for _ in range(8)))
-    await ok(ann.delete(f"/api/schedules/{schedule['id']}"))
-    state = await ok(ann.get(ONBOARDING))
-    assert (state["completedSteps"], state["rewardedFor"]) == (["SCHEDULE_AGENT"], ["SCHEDULE_AGENT"])
-    assert await credits.balance("ann") == 100
+    assert await unsound_accounts(db) == []
+
+
+async def test_a_run_is_counted_as_soon_as_it_is_accepted_and_once(api: Api, db: Database, enabled: None) -> None:
+    ann = api("ann")
+    graph = (await created(ann))["id"]
+    await credits.grant("ann", 1000, "gift", "gift")
+    for number in range(1, 4):
+        run = await ok(ann.post(f"/api/graphs/{graph}/execute/1", json={}))
+        state = await ok(ann.get(ONBOARDING))
+        assert (state["agentRuns"], state["consecutiveRunDays"]) == (number, 1)
+        assert state["completedSteps"] == ([] if number == 1 else ["RE_RUN_AGENT"])
+        # Some of them are old enough to be kept, and the others are not.
+        await db.execute("UPDATE runs SET created_at = created_at - interval '1 minute' WHERE id = $1", run["id"])
+        assert await ok(ann.get(ONBOARDING)) | {"lastRunAt": None} == state | {"lastRunAt": None}
+    assert await db.fetchval("SELECT agent_runs FROM onboarding") == 3
+    assert await credits.balance("ann") == 1100
+    assert (await ok(ann.post(f"{ONBOARDING}/reset")))["agentRuns"] == 0
+    assert (await ok(ann.get(ONBOARDING)))["agentRuns"] == 0
+
+
+async def test_runs_from_before_a_first_reset_are_not_counted(api: Api, db: Database) -> None:
+    ann = api("ann")
+    await ran(db, now() - timedelta(hours=1), (await created(ann))["id"])
+    assert await ok(ann.post(f"{ONBOARDING}/reset")) == FRESH
+    assert await ok(ann.get(ONBOARDING)) == FRESH
+
+
+async def test_results_of_the_first_agent_complete_a_step(api: Api, db: Database) -> None:
+    ann, bob = api("ann"), api("bob")
+    graph = (await created(ann))["id"]
+    run = (await ok(ann.post(f"/api/graphs/{graph}/execute/1", json={"source": "onboarding"})))["id"]
+    for client in (ann, bob):
+        await ok(client.patch(ONBOARDING, json={"onboardingAgentExecutionId": run}))
+        assert (await ok(client.get(ONBOARDING)))["completedSteps"] == []
+    await db.execute("UPDATE runs SET status = 'COMPLETED', place = NULL")
+    assert (await ok(ann.get(ONBOARDING)))["completedSteps"] == ["GET_RESULTS"]
+    assert (await ok(bob.get(ONBOARDING)))["completedSteps"] == []
 
 
 async def test_days_are_those_of_the_users_zone(api: Api, db: Database) -> None:

@@ -10,6 +10,7 @@ from agentplat.blocks import service as blocks
 from agentplat.engine.compile import CompileError, Problem, compile_graph
 from agentplat.engine.graph import Node
 from agentplat.engine.plan import Plan
+from agentplat.events import facts
 from agentplat.graphs import queries
 from agentplat.graphs.errors import (
     GraphIdMismatch,
@@ -19,6 +20,7 @@ from agentplat.graphs.errors import (
     GraphNotRunnable,
     NodeErrors,
 )
+from agentplat.graphs.events import GraphSaved
 from agentplat.graphs.models import (
     MAX_VERSION,
     CreateGraph,
@@ -146,6 +148,7 @@ async def create(user: User, request: CreateGraph) -> GraphModel:
     async with unit_of_work():
         stored = await queries.insert(user.id, drafts)
         await queries.put_in_library(user.id, _newest(drafts))
+    await facts.tell(GraphSaved(user_id=user.id, source=request.source))
     return await _just_stored(stored)
 
 

@@ -19,7 +19,7 @@ CurrentUser = NamedDependency[User]
 
 @get("/")
 async def get_onboarding(user: CurrentUser) -> UserOnboarding:
-    """How far you have come. Runs of the last two seconds may not be counted yet."""
+    """How far you have come. Your runs are counted when you ask."""
     return await service.get(user)
 
 
@@ -32,7 +32,7 @@ async def change_onboarding(data: JSONBody[UserOnboardingUpdate], user: CurrentU
 @post("/step", status_code=200)
 async def complete_onboarding_step(step: FromQuery[FrontendStep], user: CurrentUser) -> UserOnboarding:
     """Report a step as done. Some bring credits, once."""
-    return await service.complete(user, OnboardingStep(step))
+    return await service.complete(user.id, OnboardingStep(step))
 
 
 @post("/reset", status_code=200)

@@ -31,42 +31,42 @@ async def change(user_id: str, values: Mapping[str, Any]) -> State:
     return await _write(user_id, values)
 
 
-async def reset(user_id: str) -> State:
-    """Begin anew. What was rewarded stays rewarded, and runs that were counted stay counted."""
+async def reset(user_id: str, moment: datetime) -> State:
+    """Begin anew. What was rewarded stays rewarded; runs from before `moment` are not counted any more."""
     row = await db().fetchrow(
         f"""
-        UPDATE onboarding SET
+        INSERT INTO onboarding AS o (user_id, counted_until) VALUES ($1, $2)
+        ON CONFLICT (user_id) DO UPDATE SET
             completed_steps = '{{}}', wallet_shown = false, notified = '{{}}', usage_reason = NULL,
             integrations = '{{}}', other_integrations = NULL, selected_store_listing_version_id = NULL,
             agent_input = NULL, onboarding_agent_execution_id = NULL, agent_runs = 0, last_run_at = NULL,
-            consecutive_run_days = 0
-        WHERE user_id = $1 RETURNING {_SHOWN}, counted_until
+            consecutive_run_days = 0, counted_until = EXCLUDED.counted_until
+        RETURNING {_SHOWN}, counted_until
         """,
         user_id,
+        moment,
     )
-    return _state(row) if row else _fresh(user_id)
+    return _state(row)
 
 
-async def count(state: State, runs: int, last_run_at: datetime, days_in_a_row: int, until: datetime) -> State | None:
-    """Add runs that were accepted after `state` was counted, up to `until`. None when somebody else has."""
-    row = await db().fetchrow(
-        f"""
+async def keep(state: State, grown: UserOnboarding, until: datetime) -> None:
+    """Store what `state` has `grown` to by the runs up to `until`, unless somebody else has counted meanwhile."""
+    await db().execute(
+        """
         INSERT INTO onboarding AS o (user_id, agent_runs, last_run_at, consecutive_run_days, counted_until)
         VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (user_id) DO UPDATE SET agent_runs = o.agent_runs + EXCLUDED.agent_runs,
+        ON CONFLICT (user_id) DO UPDATE SET agent_runs = EXCLUDED.agent_runs,
             last_run_at = EXCLUDED.last_run_at, consecutive_run_days = EXCLUDED.consecutive_run_days,
             counted_until = EXCLUDED.counted_until
         WHERE o.counted_until = $6
-        RETURNING {_SHOWN}, counted_until
         """,
         state.shown.user_id,
-        runs,
-        last_run_at,
-        days_in_a_row,
+        grown.agent_runs,
+        grown.last_run_at,
+        grown.consecutive_run_days,
         until,
         state.counted_until,
     )
-    return _state(row) if row else None
 
 
 async def _write(user_id: str, values: Mapping[str, Any]) -> State:

@@ -13,9 +13,19 @@ REWARDS = {
     OnboardingStep.RUN_14_DAYS: 300,
     OnboardingStep.RUN_AGENTS_100: 300,
     OnboardingStep.MARKETPLACE_VISIT: 100,
+    OnboardingStep.MARKETPLACE_ADD_AGENT: 100,
+    OnboardingStep.MARKETPLACE_RUN_AGENT: 100,
+    OnboardingStep.BUILDER_SAVE_AGENT: 100,
     OnboardingStep.RE_RUN_AGENT: 100,
     OnboardingStep.SCHEDULE_AGENT: 100,
     OnboardingStep.RUN_3_DAYS: 100,
+    OnboardingStep.TRIGGER_WEBHOOK: 100,
+}
+
+# By what clients say of where a run was started.
+STARTED_FROM = {
+    "library": OnboardingStep.MARKETPLACE_RUN_AGENT,
+    "builder": OnboardingStep.BUILDER_RUN_AGENT,
 }
 
 _RUNS = {10: OnboardingStep.RUN_AGENTS, 100: OnboardingStep.RUN_AGENTS_100}

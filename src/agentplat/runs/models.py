@@ -296,7 +296,7 @@ def as_stored(document: bytes) -> Any:
 class Activity(Struct, frozen=True, kw_only=True):
     """What a user has started in a span of time: `quarters` are the quarters of an hour in which, in order.
 
-    `repeated` says whether the user has ever started one graph twice.
+    `repeated` says whether one of the graphs was started more than once, then or at any other time.
     """
 
     runs: int

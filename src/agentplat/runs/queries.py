@@ -314,6 +314,21 @@ async def _whole_rows(found: Iterable[Any]) -> list[RunRow]:
     return [RunRow(**run) for run in runs]
 
 
+async def is_over(user_id: str, run_id: str) -> bool:
+    """Whether this is a run of the user's that is over."""
+    return bool(
+        await db().fetchval(
+            """
+            SELECT EXISTS (
+                SELECT FROM runs WHERE id = $2 AND user_id = $1 AND NOT is_deleted
+                    AND status IN ('COMPLETED', 'FAILED', 'TERMINATED'))
+            """,
+            user_id,
+            run_id,
+        )
+    )
+
+
 async def find_final(run_ids: Sequence[str]) -> list[str]:
     """Those of the runs that are over."""
     rows = await db().fetch(
@@ -384,14 +399,17 @@ async def activity(user_id: str, since: datetime, until: datetime) -> Activity:
     """Over the runs that the user, and not another run, has started after `since`, up to `until`."""
     row = await db().fetchrow(
         """
+        WITH done AS NOT MATERIALIZED (
+            SELECT id, graph_id, created_at FROM runs
+            WHERE user_id = $1 AND NOT is_deleted AND parent_id IS NULL AND created_at > $2 AND created_at <= $3
+        )
         SELECT count(*) AS runs, max(created_at) AS last_at,
             COALESCE(array_agg(DISTINCT date_bin('15 minutes', created_at, to_timestamp(0))), '{}') AS quarters,
-            CASE WHEN count(*) > 0 THEN EXISTS (
-                SELECT FROM runs WHERE user_id = $1 AND NOT is_deleted AND parent_id IS NULL
-                GROUP BY graph_id HAVING count(*) > 1
-            ) ELSE false END AS repeated
-        FROM runs
-        WHERE user_id = $1 AND NOT is_deleted AND parent_id IS NULL AND created_at > $2 AND created_at <= $3
+            EXISTS (
+                SELECT FROM done d JOIN runs r ON r.user_id = $1 AND r.graph_id = d.graph_id AND r.id <> d.id
+                WHERE NOT r.is_deleted AND r.parent_id IS NULL
+            ) AS repeated
+        FROM done
         """,
         user_id,
         since,

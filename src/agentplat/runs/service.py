@@ -7,6 +7,7 @@ import msgspec
 
 from agentplat.credits import service as credits
 from agentplat.engine.state import FINAL, Status
+from agentplat.events import facts
 from agentplat.graphs import service as graphs
 from agentplat.infra.clock import now
 from agentplat.infra.errors import AppError
@@ -27,6 +28,7 @@ from agentplat.runs import (
     watching,
 )
 from agentplat.runs.errors import InsufficientBalance, RunNotFound
+from agentplat.runs.events import RunRequested
 from agentplat.runs.models import (
     Accepted,
     ExecuteBody,
@@ -93,8 +95,7 @@ async def accept(
     if key is None:
         row = await _prepared(user_id, graph_id, version, body, preset_id)
         await storing.store_with_others(row)
-        await acceptance.announce(row)
-        return Accepted(run=view.started_run(row))
+        return await _accepted(row, body)
     # Asked before anything is checked: what was accepted stays accepted, also when the balance is gone since.
     fingerprint = idempotency.fingerprint(graph_id, version, preset_id, body)
     if (known := await _known(user_id, key)) is None:
@@ -112,10 +113,16 @@ async def accept(
                 if known == wanted:
                     await storing.store_one(row)
             if known == wanted:
-                await acceptance.announce(row)
-                return Accepted(run=view.started_run(row))
+                return await _accepted(row, body)
     known.check(fingerprint)
     return Accepted(run=_started_runs.decode(known.response), replayed=True)
+
+
+async def _accepted(row: RunRow, body: ExecuteBody) -> Accepted:
+    await acceptance.announce(row)
+    if body.source is not None:
+        await facts.tell(RunRequested(user_id=row.user_id, source=body.source))
+    return Accepted(run=view.started_run(row))
 
 
 async def _known(user_id: str, key: str) -> idempotency.Claim | None:
@@ -251,6 +258,7 @@ run_members = view.run_members
 
 
 activity = queries.activity
+is_over = queries.is_over
 
 
 # For the operator

@@ -92,10 +92,6 @@ async def list_of_user(user_id: str) -> list[ScheduleRow]:
     return [_row(one) for one in found]
 
 
-async def has_any(user_id: str) -> bool:
-    return bool(await db().fetchval("SELECT EXISTS (SELECT FROM schedules WHERE user_id = $1)", user_id))
-
-
 async def list_of_graph(user_id: str, graph_id: str) -> list[ScheduleRow]:
     found = await db().fetch(
         f"SELECT {_COLUMNS} FROM {_FROM} WHERE s.user_id = $1 AND s.graph_id = $2 {_NEWEST_FIRST}", user_id, graph_id

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from agentplat.accounts import service as accounts
 from agentplat.accounts.errors import TimezoneUnknown
 from agentplat.accounts.models import User
+from agentplat.events import facts
 from agentplat.graphs.errors import GraphNotFound
 from agentplat.infra.clock import now
 from agentplat.infra.ids import is_id, new_id
@@ -20,6 +21,7 @@ from agentplat.runs import service as runs
 from agentplat.runs.models import ExecuteBody, RunMeta
 from agentplat.schedules import control, queries, rules
 from agentplat.schedules.errors import CronInvalid, CronRefused, ScheduleInvalid, ScheduleNotFound, TooManySchedules
+from agentplat.schedules.events import ScheduleMade
 from agentplat.schedules.models import (
     ChangeSchedule,
     CreateSchedule,
@@ -54,10 +56,6 @@ async def list_(user: User) -> list[Schedule]:
 
 async def list_of_graph(user: User, graph_id: str) -> list[Schedule]:
     return [_shown(row) for row in await queries.list_of_graph(user.id, graph_id)] if is_id(graph_id) else []
-
-
-async def has_any(user: User) -> bool:
-    return await queries.has_any(user.id)
 
 
 async def get(user: User, schedule_id: str) -> Schedule:
@@ -180,6 +178,7 @@ async def create(user: User, graph_id: str, body: CreateSchedule) -> Schedule:
         case False:
             raise TooManySchedules
     await control.call()
+    await facts.tell(ScheduleMade(user_id=user.id))
     return await get(user, row.id)
 
 

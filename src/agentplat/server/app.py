@@ -20,6 +20,7 @@ from litestar.types import (
 )
 
 from agentplat.infra.settings import Settings
+from agentplat.onboarding import service as onboarding
 from agentplat.realtime.service import SERVING
 from agentplat.server import metrics, openapi
 from agentplat.server.auth import Authentication, current_user
@@ -59,6 +60,7 @@ class Application(Litestar):
 
 def create_app(settings: Settings | None = None) -> Litestar:
     """Needs no service and no key: those are the lifespan's."""
+    onboarding.listen()
     return _assembled(ROUTES, services, settings or Settings.from_env())
 
 
