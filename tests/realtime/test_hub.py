@@ -25,7 +25,7 @@ from agentplat.realtime.subscription import Subscription
 from agentplat.runs import queries
 from agentplat.runs import service as runs
 from agentplat.runs.driver import Driver
-from tests.support.conditions import until
+from tests.support.conditions import cut_from_redis, until
 from tests.support.drawing import SPILL, STORE, draw
 from tests.support.hosting import FINAL, final, look
 from tests.support.switches import environment_of
@@ -180,7 +180,7 @@ async def test_an_emptied_redis_leaves_no_hole(watchful: Hub, driver: Driver, re
         known = len(ear.events)
         await until(lambda known=known: len(ear.events) > known or ear.over.is_set())
         await redis.flushdb()
-        await redis.client_kill_filter(_type="normal", skipme=True)
+        await cut_from_redis(redis, "normal")
     await final(run)
     await heard(ear, run.id)
     await session.close()

@@ -15,6 +15,7 @@ from agentplat.infra.db import Database
 from agentplat.runs import service as runs
 from agentplat.schedules import firing, queries, service
 from agentplat.schedules.models import CreateSchedule, MissedRuns, Outcome, Schedule
+from tests.support.conditions import until
 from tests.support.drawing import INPUT, OUTPUT, STORE, draw
 from tests.support.locks import waiting
 from tests.support.processes import agentplat, environment
@@ -240,9 +241,10 @@ async def test_a_graph_can_be_deleted_while_its_schedules_fire(db: Database) -> 
 
 
 async def waiting_for(db: Database, statements: int) -> None:
-    async with asyncio.timeout(10):
-        while await waiting(db) < statements:
-            await asyncio.sleep(0.01)
+    async def are_there() -> bool:
+        return await waiting(db) >= statements
+
+    await until(are_there)
 
 
 async def test_who_edits_a_schedule_that_fires_edits_it_after(db: Database) -> None:

@@ -18,6 +18,7 @@ from agentplat.schedules import control, service
 from agentplat.schedules.models import CreateSchedule, Schedule
 from agentplat.schedules.scheduler import Scheduler
 from tests.schedules.wall import MINUTE, at, naive
+from tests.support.conditions import cut_from_postgres, cut_from_redis, until
 from tests.support.drawing import INPUT, OUTPUT, draw
 from tests.support.locks import waiting
 from tests.support.processes import environment
@@ -139,17 +140,13 @@ async def test_a_scheduler_that_is_killed_between_claim_and_start_leaves_everyth
         # No run can be inserted, so whoever has claimed the schedule stays there.
         await other.execute("LOCK TABLE runs IN SHARE MODE")
         with scheduler() as killed:
-            async with asyncio.timeout(60):
-                while not await waiting(db):
-                    await asyncio.sleep(0.02)
+            await until(lambda: waiting(db))
             assert await db.fetchval("SELECT id FROM schedules FOR UPDATE SKIP LOCKED") is None
             os.kill(killed.pid, signal.SIGKILL)
             killed.wait()
         await transaction.rollback()
     with scheduler():
-        async with asyncio.timeout(60):
-            while not await firings(db):
-                await asyncio.sleep(0.02)
+        await until(lambda: firings(db))
     (run_id,) = [row["id"] for row in await db.fetch("SELECT id FROM runs")]
     shown = await service.get(ANN, made.id)
     assert (shown.last_run_id, shown.last_outcome) == (run_id, "STARTED")
@@ -159,25 +156,23 @@ async def test_a_scheduler_that_is_killed_between_claim_and_start_leaves_everyth
 async def test_a_scheduler_hears_of_what_is_due_earlier(db: Database, redis: Redis) -> None:
     """It would look again by itself in an hour only."""
     async with Scheduler(look_seconds=3600):
-        async with asyncio.timeout(20):
-            while not (await redis.pubsub_numsub("agentplat:schedules"))[0][1]:
-                await asyncio.sleep(0.01)
+
+        async def listens() -> bool:
+            return bool((await redis.pubsub_numsub("agentplat:schedules"))[0][1])
+
+        await until(listens)
         await scheduled("0 0 1 1 *", "UTC", now() + timedelta(seconds=0.5), db)
         await control.call()
-        async with asyncio.timeout(20):
-            while not await firings(db):
-                await asyncio.sleep(0.01)
+        await until(lambda: firings(db))
 
 
 async def test_a_scheduler_survives_what_it_is_connected_to(db: Database, redis: Redis) -> None:
+    async def more_than(number: int) -> bool:
+        return await firings(db) > number
+
     async with Scheduler(look_seconds=0.1):
         for number in range(2):
-            await db.fetch(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            await redis.client_kill_filter(_type="pubsub")
+            await cut_from_postgres(db)
+            await cut_from_redis(redis, "pubsub")
             await scheduled("0 0 1 1 *", "UTC", now(), db)
-            async with asyncio.timeout(20):
-                while await firings(db) <= number:
-                    await asyncio.sleep(0.01)
+            await until(lambda: more_than(number))

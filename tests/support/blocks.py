@@ -263,6 +263,27 @@ class SendBlock(Block):
             yield "body", answer.text
 
 
+class GateBlock(Block):
+    """Passes a value on once there is a file: a node that lasts as long as the test needs it."""
+
+    id = "7b0f5a3e-1c7d-4a52-9d0e-0d9f3c1e5a1d"
+    categories = (Category.BASIC,)
+    pure = True
+    inline = False
+
+    class Input(Schema):
+        path: str = field(description="The file.")
+        v: Any = field(default=None, description="The value.")
+
+    class Output(OutputSchema):
+        out: Any = field(description="The value.")
+
+    async def run(self, input: Input, ctx: Context) -> Outputs:
+        while not os.path.exists(input.path):  # noqa: ASYNC240 - a look at a local file
+            await asyncio.sleep(0.01)
+        yield "out", input.v
+
+
 class _Isolated(Block):
     categories = (Category.BASIC,)
     isolated = True
@@ -331,6 +352,7 @@ class BlockingBlock(Block):
         count: int = field(default=1, description="How many.")
         delay: float = field(default=0.0, advanced=False, description="Seconds to block before each.")
         path: str = field(default="", advanced=False, description="The file, if any.")
+        gate: str = field(default="", advanced=False, description="A file that it waits for after the first, if any.")
         v: Any = field(default=None, description="Anything.")
 
     class Output(OutputSchema):
@@ -342,6 +364,8 @@ class BlockingBlock(Block):
         for number in range(input.count):
             time.sleep(input.delay)  # noqa: ASYNC251 - what isolation is for
             yield "n", number
+            while input.gate and not os.path.exists(input.gate):  # noqa: ASYNC240 - a look at a local file
+                time.sleep(0.01)  # noqa: ASYNC251 - as above
 
 
 class RepeatableBlockingBlock(BlockingBlock):

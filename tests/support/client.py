@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.support.conditions import PATIENCE_SECONDS, until
 from tests.support.drawing import Drawing
 
 FINAL = {"COMPLETED", "FAILED", "TERMINATED"}
@@ -21,7 +22,9 @@ class User:
     def __init__(self, url: str, token: str) -> None:
         self.url = url
         self.token = token
-        self.http = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        self.http = httpx.AsyncClient(
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_SECONDS
+        )
 
     async def __aenter__(self) -> "User":
         return self
@@ -49,11 +52,15 @@ class User:
         seen: dict[str, Any] = response.json()
         return seen
 
-    async def finished(self, run: dict[str, Any], seconds: float = 30) -> dict[str, Any]:
+    async def finished(self, run: dict[str, Any], seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """The run once it is final."""
-        async with asyncio.timeout(seconds):
-            while (seen := await self.look(run))["status"] not in FINAL:
-                await asyncio.sleep(0.02)
+
+        async def final() -> dict[str, Any] | None:
+            seen = await self.look(run)
+            return seen if seen["status"] in FINAL else None
+
+        seen = await until(final, seconds)
+        assert seen is not None
         return seen
 
     async def stop(self, run: dict[str, Any]) -> Any:
@@ -81,7 +88,7 @@ class Socket:
         await self.tell(method, data)
         return await self.next()
 
-    async def next(self, seconds: float = 10) -> dict[str, Any]:
+    async def next(self, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         if not self._messages:
             async with asyncio.timeout(seconds):
                 frame = json.loads(await self.connection.recv())

@@ -1,6 +1,5 @@
 """Runs in this process, as tests look at them."""
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -8,6 +7,7 @@ import msgspec
 from agentplat.graphs.models import GraphModel
 from agentplat.runs import queries, service
 from agentplat.runs.models import RunMeta, RunWithNodes
+from tests.support.conditions import PATIENCE_SECONDS, until
 from tests.support.world import ANN, names
 
 FINAL = ("COMPLETED", "FAILED", "TERMINATED")
@@ -23,18 +23,19 @@ async def look(run: RunMeta) -> dict[str, Any]:
     return as_sent(await service.get(ANN.id, run.graph_id, run.id))
 
 
-async def reaching(run: RunMeta, *statuses: str, seconds: float = 20) -> dict[str, Any]:
+async def reaching(run: RunMeta, *statuses: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
     """The run once it has one of these statuses."""
-    async with asyncio.timeout(seconds):
-        while True:
-            row = await queries.find(run.id)
-            assert row is not None
-            if row.status in statuses:
-                return await look(run)
-            await asyncio.sleep(0.01)
+
+    async def is_there() -> bool:
+        row = await queries.find(run.id)
+        assert row is not None
+        return row.status in statuses
+
+    await until(is_there, seconds)
+    return await look(run)
 
 
-async def final(run: RunMeta, seconds: float = 20) -> dict[str, Any]:
+async def final(run: RunMeta, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
     return await reaching(run, *FINAL, seconds=seconds)
 
 

@@ -2,21 +2,26 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 from agentplat.infra.db import Database
 
+# Of this block. Tasks that were there before have another context, so what goes on beside it is not counted.
+_statements: ContextVar[list[str] | None] = ContextVar("statements", default=None)
+
 
 @contextmanager
 def said() -> Iterator[list[str]]:
-    """The statements of this process, while the block runs."""
+    """The statements of what the block does, itself or in tasks that it starts."""
     statements: list[str] = []
 
     def counting(run: Any) -> Any:
         async def counted(self: Database, sql: str, *args: Any) -> Any:
-            statements.append(sql)
+            if _statements.get() is statements:
+                statements.append(sql)
             return await run(self, sql, *args)
 
         return counted
@@ -24,4 +29,8 @@ def said() -> Iterator[list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("fetch", "fetchrow", "fetchval", "execute", "executemany"):
             patch.setattr(Database, name, counting(getattr(Database, name)))
-        yield statements
+        before = _statements.set(statements)
+        try:
+            yield statements
+        finally:
+            _statements.reset(before)

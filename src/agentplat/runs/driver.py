@@ -48,11 +48,15 @@ _log = get_logger(__name__)
 
 
 class Driver:
-    """Use as `async with Driver(settings) as driver`. `take_turns` begins runs, `accept` takes a certain one."""
+    """Use as `async with Driver(settings) as driver`. `take_turns` begins runs, `accept` takes a certain one.
 
-    def __init__(self, settings: Settings) -> None:
+    One that does not sweep takes only what it is told to, which makes its runs those that a test has in mind.
+    """
+
+    def __init__(self, settings: Settings, *, sweeps: bool = True) -> None:
         self.owner = new_id()
         self._lease = timedelta(seconds=settings.lease_seconds)
+        self._sweeps = sweeps
         self._capacity = settings.worker_concurrency
         self._places = settings.max_runs_per_graph
         self._max_activations = settings.max_node_executions
@@ -73,13 +77,14 @@ class Driver:
         beat = self._lease.total_seconds() / 3
         self._upkeep = [
             asyncio.create_task(every(beat, self._renew), name="renew-leases"),
-            asyncio.create_task(every(min(beat, SWEEP_SECONDS), self._sweep), name="sweep"),
             asyncio.create_task(every(0, self._look), name="look"),
             asyncio.create_task(every(min(beat, SWEEP_SECONDS), self._settle), name="settle-nodes"),
             asyncio.create_task(every(3600, self._make_partitions), name="partitions"),
             asyncio.create_task(every(MAILBOX_SECONDS, self._close_mailboxes), name="mailboxes"),
             asyncio.create_task(every(events.RETRY_SECONDS, self._hear), name="hear"),
         ]
+        if self._sweeps:
+            self._upkeep.append(asyncio.create_task(every(min(beat, SWEEP_SECONDS), self._sweep), name="sweep"))
         return self
 
     async def __aexit__(self, *_: object) -> None:
