@@ -1,7 +1,5 @@
 """Mailboxes: what outlives its run is thrown away, and nothing else."""
 
-import asyncio
-
 import pytest
 from redis.asyncio import Redis
 
@@ -10,6 +8,7 @@ from agentplat.infra.settings import Settings
 from agentplat.runs import driver as drivers
 from agentplat.runs import mail
 from agentplat.runs.driver import Driver
+from tests.support.conditions import until
 from tests.support.drawing import STORE, draw
 from tests.support.world import save, start
 
@@ -41,6 +40,9 @@ async def test_a_worker_closes_what_another_left_open(
     run = await start(await save(STORED))
     await db.execute("UPDATE runs SET status = 'COMPLETED' WHERE id = $1", run.id)
     await mail.open_mailbox(run.id)
-    async with Driver(settings), asyncio.timeout(10):
-        while await left(db):
-            await asyncio.sleep(0.01)
+
+    async def all_closed() -> bool:
+        return not await left(db)
+
+    async with Driver(settings):
+        await until(all_closed)

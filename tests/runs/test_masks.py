@@ -39,7 +39,7 @@ async def test_masks_overlay_constants_and_links(driver: Driver, example: Exampl
         new_id(), ANN.id, stored, RunRequest(nodes_input_masks=masks), created, created + timedelta(hours=1)
     )
     await queries.insert(row)
-    assert await driver.accept(row.id)
+    await driver.accept(row.id)  # unless its sweep was quicker
     seen = await final(view.stored_meta(row))
     found: dict[str, list[object]] = {}
     for one in seen["node_executions"]:

@@ -11,7 +11,8 @@ from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
 from agentplat.runs import queries, service
 from agentplat.runs.driver import Driver
-from tests.support.drawing import SLOW, STEP, STORE, draw
+from tests.support.conditions import until
+from tests.support.drawing import GATE, SLOW, STEP, STORE, draw
 from tests.support.hosting import final
 from tests.support.world import ANN, save, start
 
@@ -43,14 +44,16 @@ def more() -> Count:
     return grown
 
 
-async def test_a_run_is_counted_once_at_each_step_of_its_way(driver: Driver, more: Count) -> None:
+async def test_a_run_is_counted_once_at_each_step_of_its_way(
+    db: Database, redis: Redis, settings: Settings, more: Count
+) -> None:
     graph = await save(draw({"l": (STEP, {"items": [1, 2, 3]}), "s": (STORE, {})}, "l.item -> s.input"))
     run = await start(graph)
     assert more("runs_accepted_total") == 1
     assert more("runs_started_total") == 0
-    assert await driver.accept(run.id)
-    await final(run)
-    await driver.__aexit__()
+    async with Driver(settings, sweeps=False) as driver:
+        assert await driver.accept(run.id)
+        await final(run)
     assert more("runs_started_total") == 1
     assert more("runs_finished_total", status="completed") == 1
     assert more("node_executions_total", status="completed") == 4
@@ -73,12 +76,13 @@ async def test_a_run_that_is_stopped_before_it_began(db: Database, redis: Redis,
     assert more("run_phase_seconds_count", phase="beginning") == 0
 
 
-async def test_what_wants_an_operators_attention(
-    driver: Driver, db: Database, more: Count, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    run = await start(await save(draw({"s": (SLOW, {"v": 1, "delay": 0.5})})))
-    assert await driver.accept(run.id)
+async def test_what_wants_an_operators_attention(driver: Driver, db: Database, more: Count, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    run = await start(await save(draw({"s": (GATE, {"path": str(gate)})})))
+    await driver.accept(run.id)  # unless its sweep was quicker
     await db.execute("UPDATE runs SET lease_owner = 'another', lease_until = now() - interval '1 second'")
+    await until(lambda: more("runs_recovered_total"))
+    gate.touch()
     seen = await final(run)
     assert seen["status"] in ("FAILED", "COMPLETED")
     assert more("leases_lost_total") == 1

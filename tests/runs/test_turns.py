@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -18,8 +19,9 @@ from agentplat.infra.settings import Settings
 from agentplat.runs import queries, service, turns
 from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunRow
-from tests.support.drawing import INPUT, OUTPUT, SLOW, STORE, agent, draw
-from tests.support.hosting import final, look, reaching
+from tests.support.conditions import until
+from tests.support.drawing import GATE, INPUT, OUTPUT, SLOW, STORE, agent, draw
+from tests.support.hosting import final, look, outcomes, reaching
 from tests.support.world import ANN, BOB, save, start
 
 LEASE = timedelta(seconds=30)
@@ -33,9 +35,7 @@ pytestmark = pytest.mark.usefixtures("redis")
 
 @pytest.fixture
 async def driver(db: Database, redis: Redis, settings: Settings) -> AsyncIterator[Driver]:
-    """Its first sweep is over before there are any runs, and the next one comes after 20 seconds."""
-    async with Driver(replace(settings, max_runs_per_graph=3, lease_seconds=60)) as one:
-        assert not await one.take_turns(1)
+    async with Driver(replace(settings, max_runs_per_graph=3, lease_seconds=60), sweeps=False) as one:
         yield one
 
 
@@ -323,37 +323,50 @@ async def test_a_parked_run_that_is_stopped_gives_its_place_to_the_next(
 # What is told of it
 
 
-async def test_every_run_says_where_its_time_went(driver: Driver) -> None:
-    graph = await save(draw({"s": (SLOW, {"v": 1, "delay": 0.3}), "n": (STORE, {})}, "s.out -> n.input"))
+async def test_every_run_says_where_its_time_went(driver: Driver, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    nodes = {"g": (GATE, {"path": str(gate), "v": 1}), "s": (SLOW, {"delay": 0.3}), "n": (STORE, {})}
+    graph = await save(draw(nodes, "g.out -> s.v", "s.out -> n.input"))
     run = await start(graph)
     waiting = (await look(run))["stats"]["timings"]
     accepted = waiting["accepted"]
     later = {"leased": None, "first_node_started": None, "finished": None}
     assert waiting == {"accepted": accepted, "enqueued": 0, **later}
     await driver.take_turns(1)
-    async with asyncio.timeout(5):
-        while (live := (await look(run))["stats"]["timings"])["first_node_started"] is None:
-            await asyncio.sleep(0.01)
+
+    async def begun() -> bool:
+        return (await look(run))["stats"]["timings"]["first_node_started"] is not None
+
+    await until(begun)
+    live = (await look(run))["stats"]["timings"]
     assert live["finished"] is None
+    gate.touch()
     timings = (await final(run))["stats"]["timings"]
     assert timings == live | {"finished": timings["finished"]}
     assert timings["accepted"] == accepted
     assert 0 <= timings["leased"] <= timings["first_node_started"] <= timings["finished"] - 0.3
 
 
-async def test_every_node_says_where_its_time_went(driver: Driver) -> None:
-    nodes = {"s": (SLOW, {"v": 1, "delay": 0.3}), "n": (STORE, {}), "m": (SLOW, {"delay": 0.2})}
-    run = await start(await save(draw(nodes, "s.out -> n.input", "n.output -> m.v")))
+async def test_every_node_says_where_its_time_went(driver: Driver, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    nodes = {"s": (SLOW, {"v": 1, "delay": 0.3}), "n": (STORE, {}), "m": (GATE, {"path": str(gate)})}
+    graph = await save(draw(nodes, "s.out -> n.input", "n.output -> m.v"))
+    run = await start(graph)
     (queued,) = (await look(run))["node_executions"]
     assert queued["timings"] == {"waited": None, "executed": None, "recorded": None}
     await driver.take_turns(1)
+
+    async def recorded() -> bool:
+        return outcomes(await look(run), graph).get("n") == [("COMPLETED", {"output": [1]})]
+
+    await until(recorded)
+    gate.touch()
     slow, store, last = (one["timings"] for one in (await final(run))["node_executions"])
     assert slow["executed"] >= 0.3
-    assert last["executed"] >= 0.2
     for one in (slow, store, last):
         assert one["waited"] >= 0
         assert one["executed"] >= 0
-    # Committed while the last node slept, so long before the row that ends the run.
+    # Committed while the last node waited, so before the row that ends the run.
     assert 0 < slow["recorded"] < last["executed"]
     assert 0 < store["recorded"] < last["executed"]
     assert last["recorded"] >= 0
