@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -20,6 +21,7 @@ from agentplat.infra.db import Database, close_database, open_database
 from agentplat.infra.redis import close_redis, open_redis
 from agentplat.infra.settings import Settings, get_settings
 from agentplat.runs.service import hearing_ends
+from tests.support.gates import Gate
 from tests.support.mails import POSTMARK_TOKEN, UNSUBSCRIBE_KEY
 from tests.support.processes import environment
 from tests.support.services import (
@@ -146,6 +148,11 @@ async def redis(settings: Settings) -> AsyncIterator[Redis]:
     finally:
         await client.flushdb()
         await close_redis()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
 
 
 @pytest.fixture(scope="session")

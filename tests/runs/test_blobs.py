@@ -22,7 +22,8 @@ from agentplat.runs.models import RunMeta, RunRow
 from agentplat.runs.nodes import now_us
 from agentplat.runs.spilling import LIMIT
 from tests.support.client import User
-from tests.support.drawing import REPEATABLE, SLOW, STORE, Drawing, draw
+from tests.support.drawing import GATE, REPEATABLE, STORE, Drawing, draw
+from tests.support.gates import Gate
 from tests.support.hosting import final, look, outcomes
 from tests.support.world import ANN, save, start
 
@@ -200,13 +201,14 @@ async def test_retention_deletes_what_only_the_journal_needs(driver: Driver, db:
     assert await look(old) == before
 
 
-async def test_sockets_show_values_whole(base_url: str, make_token: Callable[..., str]) -> None:
+async def test_sockets_show_values_whole(base_url: str, make_token: Callable[..., str], gate: Gate) -> None:
     text = "\t" * (LIMIT + 1)
-    drawing = draw({"s": (SLOW, {"v": text, "delay": 0.3}), "b": (STORE, {})}, "s.out -> b.input")
+    drawing = draw({"s": (GATE, {"v": text, "path": gate.path}), "b": (STORE, {})}, "s.out -> b.input")
     async with User(base_url, make_token("reader")) as user, user.socket() as socket:
         graph, _ = await user.create(drawing)
         run = await user.start(graph)
         await socket.ask("subscribe_graph_execution", {"graph_exec_id": run["id"]})
+        gate.open()
         frames = await socket.until_final()
     shown = [one["data"]["output_data"] for one in frames if one["method"] == "node_execution_event"]
     assert {"out": [text]} in shown

@@ -36,6 +36,7 @@ from tests.support.drawing import (
     Drawing,
     draw,
 )
+from tests.support.gates import Gate
 from tests.support.hosting import final, look, outcomes, reaching
 from tests.support.world import ANN, save, start
 
@@ -260,10 +261,9 @@ async def test_recovery_goes_on_behind_the_last_recorded_outcome(driver: Driver)
 
 
 async def test_a_worker_that_stops_hands_its_runs_back(
-    db: Database, redis: Redis, settings: Settings, tmp_path: Path
+    db: Database, redis: Redis, settings: Settings, gate: Gate
 ) -> None:
-    gate = tmp_path / "gate"
-    graph = await save(draw({"s": (GATE, {"path": str(gate), "v": 1}), "after": (STORE, {})}, "s.out -> after.input"))
+    graph = await save(draw({"s": (GATE, {"path": gate.path, "v": 1}), "after": (STORE, {})}, "s.out -> after.input"))
     run = await start(graph)
     async with Driver(settings) as first:
         await first.accept(run.id)
@@ -275,7 +275,7 @@ async def test_a_worker_that_stops_hands_its_runs_back(
     row = await queries.find(run.id)
     assert row is not None
     assert row.status == "RUNNING"
-    gate.touch()
+    gate.open()
     async with Driver(settings) as second:
         await second.accept(run.id)  # unless its sweep was quicker
         seen = await final(run)

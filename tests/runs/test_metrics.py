@@ -1,7 +1,6 @@
 """What workers count. The numbers are the process's, so tests look at differences."""
 
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -13,6 +12,7 @@ from agentplat.runs import queries, service
 from agentplat.runs.driver import Driver
 from tests.support.conditions import until
 from tests.support.drawing import GATE, SLOW, STEP, STORE, draw
+from tests.support.gates import Gate
 from tests.support.hosting import final
 from tests.support.world import ANN, save, start
 
@@ -76,13 +76,12 @@ async def test_a_run_that_is_stopped_before_it_began(db: Database, redis: Redis,
     assert more("run_phase_seconds_count", phase="beginning") == 0
 
 
-async def test_what_wants_an_operators_attention(driver: Driver, db: Database, more: Count, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    run = await start(await save(draw({"s": (GATE, {"path": str(gate)})})))
+async def test_what_wants_an_operators_attention(driver: Driver, db: Database, more: Count, gate: Gate) -> None:
+    run = await start(await save(draw({"s": (GATE, {"path": gate.path})})))
     await driver.accept(run.id)  # unless its sweep was quicker
     await db.execute("UPDATE runs SET lease_owner = 'another', lease_until = now() - interval '1 second'")
     await until(lambda: more("runs_recovered_total"))
-    gate.touch()
+    gate.open()
     seen = await final(run)
     assert seen["status"] in ("FAILED", "COMPLETED")
     assert more("leases_lost_total") == 1

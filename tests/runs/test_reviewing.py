@@ -24,8 +24,9 @@ from agentplat.runs.replay import replay
 from agentplat.runs.reviewing import Review, ReviewItem
 from tests.runs.test_driver import DeadWorker
 from tests.support.conditions import until
-from tests.support.drawing import OUTPUT, PRINT, REVIEW, SLOW, STEP, STORE, Drawing, agent, draw
-from tests.support.hosting import final, outcomes, reaching
+from tests.support.drawing import GATE, OUTPUT, PRINT, REVIEW, SLOW, STEP, STORE, Drawing, agent, draw
+from tests.support.gates import Gate
+from tests.support.hosting import final, look, outcomes, reaching
 from tests.support.world import ANN, save, start
 
 A27 = draw(
@@ -157,9 +158,12 @@ async def test_one_approval_may_stand_for_all_of_a_node(driver: Driver) -> None:
     # The approved value goes round into the same node, which would ask for ever.
     await answer(review, auto_approve_future=True, reviewed_data="ignored")
     await driver.accept(run.id)
-    async with asyncio.timeout(10):
-        while len(outcomes(seen := await reaching(run, "RUNNING", "REVIEW"), graph)["h"]) < 5:
-            await asyncio.sleep(0.02)
+
+    async def gone_round() -> bool:
+        return len(outcomes(await look(run), graph)["h"]) >= 5
+
+    await until(gone_round)
+    seen = await look(run)
     first, second, *_ = outcomes(seen, graph)["h"]
     assert first == ("COMPLETED", {"approved_data": ["x"], "review_message": ["Execution approved by reviewer"]})
     assert second[1]["review_message"] == ["Auto-approved (user approved all future actions for this node)"]
@@ -204,14 +208,20 @@ async def test_the_run_goes_on_with_the_last_answer(driver: Driver) -> None:
     assert sorted(values) == [[1], [3]]
 
 
-async def test_of_reviewers_at_once_one_decides(driver: Driver) -> None:
-    graph, run, (review,) = await in_review(driver, A27)
+async def test_of_reviewers_at_once_one_decides(driver: Driver, gate: Gate) -> None:
+    """All of them while the run goes on with something else: one that is over would refuse them all."""
+    lasting = draw({"g": (GATE, {"path": gate.path})})
+    graph = await save(Drawing(A27.nodes + lasting.nodes, A27.links))
+    run = await start(graph)
+    await driver.accept(run.id)
+    (review,) = await until(lambda: waiting(run))
     answers = await asyncio.gather(
         *(answer(review, approved=number % 2 == 0) for number in range(10)), return_exceptions=True
     )
     refused = [one for one in answers if isinstance(one, AppError)]
     assert len(refused) == 5
     assert all("already" in str(one) for one in refused)
+    gate.open()
     seen = await finished(driver, run)
     assert len(outcomes(seen, graph)["h"]) == 1
 
@@ -230,7 +240,7 @@ async def test_a_review_can_be_answered_while_other_branches_go_on(driver: Drive
     graph = await save(drawing)
     run = await start(graph)
     await driver.accept(run.id)
-    found = await until(lambda: waiting(run), 5)
+    found = await until(lambda: waiting(run))
     await answer(found[0])
     seen = await final(run)
     done = outcomes(seen, graph)

@@ -13,13 +13,14 @@ from agentplat.engine.messages import RunBegan
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
-from agentplat.runs import ending, listing, queries, service, subruns, turns
+from agentplat.runs import ending, listing, queries, service, subruns, turns, view
 from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunMeta, RunRequest, RunRow
 from agentplat.runs.replay import machine_of
 from tests.support.conditions import until
-from tests.support.drawing import AGENT, INPUT, OUTPUT, SLOW, STEP, STORE, agent, draw
-from tests.support.hosting import final, look, outcomes, reaching
+from tests.support.drawing import AGENT, GATE, INPUT, OUTPUT, SLOW, STEP, STORE, agent, draw
+from tests.support.gates import Gate
+from tests.support.hosting import FINAL, final, look, outcomes, reaching
 from tests.support.world import ANN, BOB, save, start
 
 CHILD = draw(
@@ -50,14 +51,13 @@ async def listed() -> list[RunRow]:
     return await listing.of_user(ANN.id, 100) or []
 
 
-async def child_of(run: RunMeta, seconds: float = 10) -> RunMeta:
-    async with asyncio.timeout(seconds):
-        while True:
-            rows = await listed()
-            for row in rows:
-                if row.parent_id == run.id:
-                    return (await service.list_(ANN.id))[rows.index(row)]
-            await asyncio.sleep(0.01)
+async def child_of(run: RunMeta) -> RunMeta:
+    async def there() -> RunMeta | None:
+        return next((view.stored_meta(row) for row in await listed() if row.parent_id == run.id), None)
+
+    child = await until(there)
+    assert child is not None
+    return child
 
 
 async def take_all(driver: Driver, run: RunMeta) -> dict[str, Any]:
@@ -162,7 +162,7 @@ async def test_a_stop_reaches_the_whole_tree(driver: Driver) -> None:
     stopped = await service.stop(ANN.id, top.id, run.id)
     assert stopped is not None
     for one in (run, second, third):
-        assert (await reaching(one, "TERMINATED", seconds=5))["status"] == "TERMINATED"
+        assert (await reaching(one, "TERMINATED"))["status"] == "TERMINATED"
 
 
 async def test_the_end_of_a_stopped_sub_run_completes_nothing(db: Database, redis: Redis, settings: Settings) -> None:
@@ -222,11 +222,11 @@ async def test_agents_that_run_in_circles_end(driver: Driver, db: Database) -> N
     assert b"more than 16 levels deep" in (stored.node_executions or b"")
 
 
-async def test_a_waiting_parent_is_let_go_and_comes_back(driver: Driver, db: Database) -> None:
+async def test_a_waiting_parent_is_let_go_and_comes_back(driver: Driver, db: Database, gate: Gate) -> None:
     """It holds no place while its sub-run takes its time, and the letters that come meanwhile bring it back."""
     child = await save(
         draw(
-            {"s": (SLOW, {"v": "late", "delay": 2.0}), "o": (OUTPUT, {"name": "ans"})},
+            {"s": (GATE, {"v": "late", "path": gate.path}), "o": (OUTPUT, {"name": "ans"})},
             "s.out -> o.value",
         )
     )
@@ -237,14 +237,14 @@ async def test_a_waiting_parent_is_let_go_and_comes_back(driver: Driver, db: Dat
     await driver.accept(run.id)
     below = await child_of(run)
     await driver.accept(below.id)
-    await until(lambda: db.fetchval("SELECT parked FROM mailboxes WHERE run_id = $1", run.id), 5)
-    await until(lambda: run.id not in driver._hosted, 5)
+    await until(lambda: db.fetchval("SELECT parked FROM mailboxes WHERE run_id = $1", run.id))
+    await until(lambda: run.id not in driver._hosted)
     assert await db.fetchval("SELECT lease_until IS NULL FROM runs WHERE id = $1", run.id)
+    gate.open()
     seen = await final(run)
     assert outcomes(seen, parent)["A"] == [("COMPLETED", {"output": ["late"]})]
-    async with asyncio.timeout(5):  # the mailbox is closed after the end is committed
-        while await db.fetchval("SELECT count(*) FROM mail"):
-            await asyncio.sleep(0.01)
+    # The mailbox is closed after the end is committed.
+    await until(lambda: db.fetchval("SELECT count(*) = 0 FROM mail"))
 
 
 async def test_a_parent_whose_worker_dies_finds_its_sub_run_and_its_mail(
@@ -273,15 +273,25 @@ async def test_a_parent_whose_worker_dies_finds_its_sub_run_and_its_mail(
     assert len([row for row in await listed() if row.parent_id == run.id]) == 1
 
 
-async def test_a_sub_run_that_can_not_be_driven_ends_its_parents_wait(driver: Driver, db: Database) -> None:
+async def test_a_sub_run_that_can_not_be_driven_ends_its_parents_wait(
+    db: Database, redis: Redis, settings: Settings
+) -> None:
     child = await save(CHILD)
     parent = await save(draw({"ae": agent(child.id, child.version, {}, "q", "ans")}))
     run = await start(parent)
-    await driver.accept(run.id)
-    below = await child_of(run)
-    row = await turns.claim(below.id, driver.owner, timedelta(seconds=30), now())
-    assert row is not None
-    await driver._fail(row, "its graph is gone")
-    seen = await final(run)
+    async with Driver(settings, sweeps=False) as driver:
+        await driver.accept(run.id)
+        below = await child_of(run)
+        row = await turns.claim(below.id, driver.owner, timedelta(seconds=30), now())
+        assert row is not None
+        await driver._fail(row, "its graph is gone")
+
+        async def is_over() -> bool:
+            await driver.accept(run.id)  # it may have been let go of
+            found = await queries.find(run.id)
+            return found is not None and found.status in FINAL
+
+        await until(is_over)
+    seen = await look(run)
     assert seen["status"] == "COMPLETED"
     assert outcomes(seen, parent)["ae"] == [("COMPLETED", {})]

@@ -1,6 +1,5 @@
 """Models that call nodes: A24 with both ways to draw the links, loops, agents as tools; and A28, tools left out."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -31,6 +30,7 @@ from tests.support.conditions import until
 from tests.support.drawing import (
     DECIDE,
     EFFECT,
+    GATE,
     INPUT,
     KEYED,
     NEG,
@@ -44,6 +44,7 @@ from tests.support.drawing import (
     draw,
 )
 from tests.support.fake_llm import running
+from tests.support.gates import Gate
 from tests.support.hosting import final, look, outcomes
 from tests.support.switches import environment_of
 from tests.support.world import ANN, names, save, start
@@ -256,12 +257,12 @@ async def test_a_turn_is_not_taken_again_after_a_crash(driver: Driver) -> None:
 
 
 async def parked(db: Database, run: RunMeta) -> None:
-    await until(lambda: db.fetchval("SELECT parked FROM mailboxes WHERE run_id = $1", run.id), 10)
+    await until(lambda: db.fetchval("SELECT parked FROM mailboxes WHERE run_id = $1", run.id))
 
 
-async def test_a_model_that_waits_for_another_agent_holds_no_place(driver: Driver, db: Database) -> None:
+async def test_a_model_that_waits_for_another_agent_holds_no_place(driver: Driver, db: Database, gate: Gate) -> None:
     slow = draw(
-        {"i": (INPUT, {"name": "q"}), "s": (SLOW, {"delay": 2.0}), "o": (OUTPUT, {"name": "a"})},
+        {"i": (INPUT, {"name": "q"}), "s": (GATE, {"path": gate.path}), "o": (OUTPUT, {"name": "a"})},
         "i.result -> s.v",
         "s.out -> o.value",
     )
@@ -276,7 +277,8 @@ async def test_a_model_that_waits_for_another_agent_holds_no_place(driver: Drive
     below = await child_of(run)
     await driver.accept(below.id)
     await parked(db, run)
-    assert run.id not in driver._hosted
+    await until(lambda: run.id not in driver._hosted)
+    gate.open()
     done = outcomes(await final(run), graph)
     assert done["a"] == [("COMPLETED", {"a": ["bees"]})]
     ((_, output),) = done["d"]
@@ -294,7 +296,7 @@ async def test_a_model_that_waits_for_a_person_holds_no_place(driver: Driver, db
     run = await start(graph)
     await driver.accept(run.id)
     await parked(db, run)
-    assert run.id not in driver._hosted
+    await until(lambda: run.id not in driver._hosted)
     (review,) = await reviewing.pending_of_run(ANN.id, run.id)
     await reviewing.answer(ANN.id, [ReviewItem(node_exec_id=review.node_exec_id, approved=True)])
     await driver.accept(run.id)
@@ -308,9 +310,11 @@ async def test_a_stop_ends_a_model_and_its_tool(driver: Driver) -> None:
     graph = await save(draw(nodes, "d.tools -> s.v"))
     run = await start(graph)
     await driver.accept(run.id)
-    async with asyncio.timeout(10):
-        while "s" not in outcomes(await look(run), graph):
-            await asyncio.sleep(0.01)
+
+    async def called() -> bool:
+        return "s" in outcomes(await look(run), graph)
+
+    await until(called)
     await service.stop(ANN.id, graph.id, run.id)
     seen = await final(run)
     assert seen["status"] == "TERMINATED"

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -21,6 +20,7 @@ from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunRow
 from tests.support.conditions import until
 from tests.support.drawing import GATE, INPUT, OUTPUT, SLOW, STORE, agent, draw
+from tests.support.gates import Gate
 from tests.support.hosting import final, look, outcomes, reaching
 from tests.support.world import ANN, BOB, save, start
 
@@ -323,9 +323,8 @@ async def test_a_parked_run_that_is_stopped_gives_its_place_to_the_next(
 # What is told of it
 
 
-async def test_every_run_says_where_its_time_went(driver: Driver, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    nodes = {"g": (GATE, {"path": str(gate), "v": 1}), "s": (SLOW, {"delay": 0.3}), "n": (STORE, {})}
+async def test_every_run_says_where_its_time_went(driver: Driver, gate: Gate) -> None:
+    nodes = {"g": (GATE, {"path": gate.path, "v": 1}), "s": (SLOW, {"delay": 0.3}), "n": (STORE, {})}
     graph = await save(draw(nodes, "g.out -> s.v", "s.out -> n.input"))
     run = await start(graph)
     waiting = (await look(run))["stats"]["timings"]
@@ -340,16 +339,15 @@ async def test_every_run_says_where_its_time_went(driver: Driver, tmp_path: Path
     await until(begun)
     live = (await look(run))["stats"]["timings"]
     assert live["finished"] is None
-    gate.touch()
+    gate.open()
     timings = (await final(run))["stats"]["timings"]
     assert timings == live | {"finished": timings["finished"]}
     assert timings["accepted"] == accepted
     assert 0 <= timings["leased"] <= timings["first_node_started"] <= timings["finished"] - 0.3
 
 
-async def test_every_node_says_where_its_time_went(driver: Driver, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    nodes = {"s": (SLOW, {"v": 1, "delay": 0.3}), "n": (STORE, {}), "m": (GATE, {"path": str(gate)})}
+async def test_every_node_says_where_its_time_went(driver: Driver, gate: Gate) -> None:
+    nodes = {"s": (SLOW, {"v": 1, "delay": 0.3}), "n": (STORE, {}), "m": (GATE, {"path": gate.path})}
     graph = await save(draw(nodes, "s.out -> n.input", "n.output -> m.v"))
     run = await start(graph)
     (queued,) = (await look(run))["node_executions"]
@@ -360,7 +358,7 @@ async def test_every_node_says_where_its_time_went(driver: Driver, tmp_path: Pat
         return outcomes(await look(run), graph).get("n") == [("COMPLETED", {"output": [1]})]
 
     await until(recorded)
-    gate.touch()
+    gate.open()
     slow, store, last = (one["timings"] for one in (await final(run))["node_executions"])
     assert slow["executed"] >= 0.3
     for one in (slow, store, last):
