@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from redis.asyncio import Redis
 
 from agentplat.blocks import service as blocks
-from agentplat.cli.supervisor import Platform, free_port
+from agentplat.cli.supervisor import Platform
 from agentplat.infra import settings as settings_module
 from agentplat.infra.db import Database, close_database, open_database
 from agentplat.infra.redis import close_redis, open_redis
@@ -23,7 +23,7 @@ from agentplat.infra.settings import Settings, get_settings
 from agentplat.runs.service import hearing_ends
 from tests.support.gates import Gate
 from tests.support.mails import POSTMARK_TOKEN, UNSUBSCRIBE_KEY
-from tests.support.processes import environment
+from tests.support.processes import environment, free_port
 from tests.support.services import (
     BLOCK_MODULES,
     JWT_KEY,

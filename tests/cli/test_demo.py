@@ -3,10 +3,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.support.processes import agentplat
+from tests.support.processes import agentplat, belonging_to
 
 CONFIGURED = ("DATABASE_URL", "REDIS_URL", "JWT_VERIFY_KEY", "AGENTPLAT_BLOCK_MODULES", "OPENAI_API_KEY")
 
@@ -15,20 +14,6 @@ CONFIGURED = ("DATABASE_URL", "REDIS_URL", "JWT_VERIFY_KEY", "AGENTPLAT_BLOCK_MO
 def bare() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="agentplat-home-") as home:
         yield {**{k: v for k, v in os.environ.items() if k not in CONFIGURED}, "AGENTPLAT_HOME": home}
-
-
-def belonging_to(home: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if (
-                any(home in argument for argument in process.cmdline())
-                or process.environ().get("AGENTPLAT_HOME") == home
-            ):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
 
 
 def test_from_nothing_to_outputs_and_back_to_nothing(bare: dict[str, str]) -> None:

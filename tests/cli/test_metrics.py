@@ -8,9 +8,9 @@ import httpx
 import msgspec
 import pytest
 
-from agentplat.cli.supervisor import Platform, free_port
+from agentplat.cli.supervisor import Platform
 from agentplat.infra.settings import Settings
-from tests.support.processes import agentplat, environment, eventually
+from tests.support.processes import agentplat, environment, eventually, free_port
 from tests.support.services import Servers, create_database, drop_database
 
 PROCESSES = 2
@@ -50,6 +50,8 @@ def test_all_processes_count_together(platform: Platform, make_token: Callable[.
     for _ in range(REQUESTS):  # over connections of their own, so that both processes get some
         headers = {"Authorization": f"Bearer {make_token('ann')}"}
         assert httpx.get(f"{platform.url}/api/graphs", headers=headers).status_code == 200
+    # The last one is counted when its answer is on its way.
+    eventually(lambda: value(httpx.get(f"{platform.url}/metrics").text, line) == REQUESTS)
     pages = [httpx.get(f"{platform.url}/metrics").text for _ in range(8)]
     assert [value(page, line) for page in pages] == [REQUESTS] * 8
     worker = httpx.get(f"http://127.0.0.1:{platform.settings.worker_metrics_port}/metrics").text

@@ -7,13 +7,13 @@ import sys
 import httpx
 from redis.asyncio import Redis
 
-from agentplat.cli.supervisor import free_port
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.schedules import service
 from agentplat.schedules.models import CreateSchedule
+from tests.support.conditions import until
 from tests.support.drawing import STORE, draw
-from tests.support.processes import agentplat, environment
+from tests.support.processes import agentplat, environment, free_port
 from tests.support.world import ANN, save
 
 
@@ -25,13 +25,17 @@ async def test_it_fires_shows_numbers_and_ends_when_told_to(db: Database, redis:
     command = [sys.executable, "-m", "agentplat", "scheduler", "--metrics-port", str(port)]
     process = await asyncio.create_subprocess_exec(*command, env=environment())
     try:
-        async with asyncio.timeout(60):
-            while (await service.get(ANN, made.id)).last_run_id is None:
-                await asyncio.sleep(0.02)
-            async with httpx.AsyncClient() as client:
-                counted = 'agentplat_schedule_firings_total{outcome="started"} 1.0'
-                while counted not in (await client.get(f"http://127.0.0.1:{port}/metrics")).text:
-                    await asyncio.sleep(0.02)
+        async with httpx.AsyncClient() as client:
+
+            async def fired() -> bool:
+                return (await service.get(ANN, made.id)).last_run_id is not None
+
+            async def counted() -> bool:
+                page = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+                return 'agentplat_schedule_firings_total{outcome="started"} 1.0' in page
+
+            await until(fired)
+            await until(counted)
     finally:
         process.send_signal(signal.SIGTERM)
         status = await process.wait()

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from agentplat.cli.children import Child
-from agentplat.cli.supervisor import Platform, free_port
+from agentplat.cli.supervisor import Platform
 from agentplat.infra.settings import Settings
-from tests.support.processes import agentplat, answers, environment, eventually
+from tests.support.processes import agentplat, answers, belonging_to, environment, eventually, free_port, is_gone, words
 
 
 class Up:
@@ -75,7 +75,7 @@ def _is_another(child: Child, pid: int) -> bool:
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return all(map(is_gone, processes))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -86,8 +86,7 @@ def test_one_signal_stops_everything(up: Up, number: signal.Signals) -> None:
     assert answers(up.url)
     assert json.loads((up.home / "platform.json").read_text())["pid"] == up.process.pid
     processes = up.descendants()
-    assert {"postgres", "valkey-server"} <= {process.name() for process in processes}
-    assert {"server", "worker", "scheduler"} <= {word for process in processes for word in process.cmdline()}
+    assert {"postgres", "valkey-server", "server", "worker", "scheduler"} <= words(processes)
     up.process.send_signal(number)
     assert up.process.wait(30) == 0
     assert gone(processes)
@@ -152,11 +151,10 @@ def test_what_dies_is_started_again(settings: Settings, home: Path) -> None:
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing(settings: Settings, home: Path) -> None:
-    before = psutil.Process().children(recursive=True)
     failed = agentplat(
         "up",
         env=environment(AGENTPLAT_HOME=str(home), REDIS_URL="redis://127.0.0.1:1", AGENTPLAT_PORT=str(free_port())),
     )
     assert failed.returncode == 1
     assert "Redis can't be reached" in failed.stdout + failed.stderr
-    assert gone([child for child in psutil.Process().children(recursive=True) if child not in before])
+    assert gone(belonging_to(str(home)))

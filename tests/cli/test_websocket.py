@@ -12,11 +12,12 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from agentplat.cli.supervisor import Platform, free_port
+from agentplat.cli.supervisor import Platform
 from agentplat.client import AsyncClient
 from tests.support.client import User
+from tests.support.conditions import PATIENCE_SECONDS
 from tests.support.drawing import STORE, draw
-from tests.support.processes import answers, eventually
+from tests.support.processes import answers, eventually, free_port
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ async def test_events_of_runs_that_were_started_elsewhere(
 async def test_close_codes(sockets_url: str, query: str, code: int) -> None:
     async with connect(f"ws{sockets_url.removeprefix('http')}/ws{query}") as socket:
         with pytest.raises(ConnectionClosed):
-            await asyncio.wait_for(socket.recv(), 10)
+            await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS)
         assert socket.close_code == code
 
 
@@ -62,8 +63,8 @@ async def test_a_frame_that_is_too_long_ends_its_socket(sockets_url: str, make_t
     address = f"ws{sockets_url.removeprefix('http')}/ws?token={make_token('talker')}"
     async with connect(address, compression=None) as socket:
         await socket.send(json.dumps({"method": "heartbeat", "data": "x" * 999_000}))
-        assert json.loads(await asyncio.wait_for(socket.recv(), 10))["data"] == "pong"
+        assert json.loads(await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS))["data"] == "pong"
         await socket.send(json.dumps({"method": "heartbeat", "data": "x" * 1_100_000}))
         with pytest.raises(ConnectionClosed):
-            await asyncio.wait_for(socket.recv(), 10)
+            await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS)
         assert socket.close_code == 1009

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from agentplat.cli.supervisor import Platform, free_port
+from agentplat.cli.supervisor import Platform
 from agentplat.client import (
     AsyncClient,
     Client,
@@ -26,9 +26,9 @@ from agentplat.client import (
 )
 from tests.cli.test_metrics import value
 from tests.support.client import User
-from tests.support.conditions import until
+from tests.support.conditions import PATIENCE_SECONDS, until
 from tests.support.drawing import NEG, SLOW, SPILL, STORE, draw
-from tests.support.processes import answers, eventually
+from tests.support.processes import answers, eventually, free_port
 
 CHAIN = draw({"a": (STORE, {"input": 1}), "b": (STORE, {})}, "a.output -> b.input")
 STREAM = draw({"p": (SPILL, {"count": 30, "delay": 0.05}), "b": (STORE, {})}, "p.n -> b.input")
@@ -172,6 +172,7 @@ async def test_only_the_events_of_some_nodes(user: User, client: AsyncClient) ->
 
 async def test_all_runs_of_a_graph_and_of_the_user(user: User, client: AsyncClient) -> None:
     graph, _ = await user.create(CHAIN)
+    await subscribed(user, 0)  # nor anybody of the tests before
 
     async def until_over(events: Any, count: int) -> list[RunEvent]:
         seen = []
@@ -188,12 +189,12 @@ async def test_all_runs_of_a_graph_and_of_the_user(user: User, client: AsyncClie
     ]
     await subscribed(user, 2)
     runs = {(await client.start(graph["id"])).id for _ in range(2)}
-    for seen in await asyncio.wait_for(asyncio.gather(*both), 30):
+    for seen in await asyncio.wait_for(asyncio.gather(*both), PATIENCE_SECONDS):
         assert {event.run.id for event in seen} == runs
         for run in runs:
             alone = [event async for event in client.watch(run, node_events=False)]
             assert [event for event in seen if event.run.id == run] == alone
-        again = await asyncio.wait_for(until_over(client.watch_user(dict.fromkeys(runs, 1)), 2), 30)
+        again = await asyncio.wait_for(until_over(client.watch_user(dict.fromkeys(runs, 1)), 2), PATIENCE_SECONDS)
         assert {(event.run.id, event.seq) for event in again} == {
             (event.run.id, event.seq) for event in seen if event.seq > 1
         }
@@ -220,6 +221,7 @@ async def test_runs_that_begin_and_end_meanwhile_are_not_missed(
 ) -> None:
     """While the server of their watcher is away, whole runs are started elsewhere. None of their events is missing."""
     graph, _ = await user.create(CHAIN)
+    await subscribed(user, 0)
     watched: dict[str, list[int]] = {}
     statuses: dict[str, str] = {}
 
@@ -235,7 +237,7 @@ async def test_runs_that_begin_and_end_meanwhile_are_not_missed(
         runs += [await client.start(graph["id"]) for _ in range(3)]
         await asyncio.to_thread(_killed, platform, platform.child("server").pid)
         runs += [await client.wait(await client.start(graph["id"]), 30) for _ in range(3)]
-    await until(lambda: sum(status == "COMPLETED" for status in statuses.values()) >= len(runs), 30)
+    await until(lambda: sum(status == "COMPLETED" for status in statuses.values()) >= len(runs))
     task.cancel()
     for run in runs:
         assert watched[run.id] == [event.seq async for event in client.watch(run, node_events=False)]

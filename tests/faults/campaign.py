@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from agentplat.accounts import service as accounts
 from agentplat.accounts.models import User
-from agentplat.cli.supervisor import Platform, free_port
+from agentplat.cli.supervisor import Platform
 from agentplat.credits.models import TransactionType
 from agentplat.credits.queries import ledger as credits
 from agentplat.infra.db import close_database, db, open_database
@@ -35,7 +35,7 @@ from tests.faults.record import Record, read_records
 from tests.faults.relations import of_families, of_payments, of_reviews, read_payments, read_reviews, starts_paid
 from tests.faults.reviewers import Reviewers
 from tests.support.ledger import unsound_accounts
-from tests.support.processes import environment
+from tests.support.processes import environment, free_port
 from tests.support.services import BLOCK_MODULES
 
 WORKERS = 3

@@ -11,14 +11,14 @@ import pytest
 from redis.asyncio import Redis
 from saq.queue.redis import RedisQueue
 
-from agentplat.cli.supervisor import Platform, free_port
+from agentplat.cli.supervisor import Platform
 from agentplat.infra.settings import Settings
 from agentplat.runs.control import NODE
 from tests.conftest import REDIS_DATABASES
 from tests.support.client import User, executions
 from tests.support.conditions import until
 from tests.support.drawing import BLOCK, BLOCK_AGAIN, CRASH, EXIT, SPIN, STEP, STORE, Drawing, draw
-from tests.support.processes import environment, eventually
+from tests.support.processes import environment, eventually, free_port
 from tests.support.services import Servers, create_database, drop_database, redis_database
 
 RUNS, NODES = "worker-of-runs", "worker-of-nodes"

@@ -13,12 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from agentplat.cli.supervisor import free_port
 from agentplat.files import service
 from agentplat.infra.db import Database
 from tests.support.api import NOBODYS_ID, Api
 from tests.support.clamd import EICAR, clamd
-from tests.support.processes import eventually
+from tests.support.processes import eventually, free_port
 from tests.support.switches import environment_of
 
 MB = 1024 * 1024

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from agentplat.cli.supervisor import Platform, free_port
+from agentplat.cli.supervisor import Platform
 from agentplat.infra.settings import Settings
 from tests.fuzz.fuzzing import Findings
 from tests.fuzz.setting import fuzzer
+from tests.support.processes import free_port
 from tests.support.services import JWT_KEY, clear_environment
 
 MOST_SHOWN = 3

@@ -194,7 +194,7 @@ async def test_a_client_that_was_too_slow_resumes_where_it_was_told(hub: Hub, dr
     await session.subscribe_run(key, RunTarget(graph_exec_id=run.id, last_event=0))
     await drive(driver, run.id)
     await final(run)
-    await until(lambda: ear.gaps, 10)
+    await until(lambda: ear.gaps)
     ((gone, number),) = ear.gaps
     assert (gone, number) == (run.id, ear.numbers(run.id)[-1])
     ear.most = 1_000_000
@@ -301,7 +301,7 @@ async def test_notifications_reach_every_client_of_their_user(hub: Hub) -> None:
     hub.enter(foreign, "bob")
     payload = {"type": "onboarding", "event": "increment_runs", "step": None}
     assert await events.notify(ANN.id, payload)
-    await until(lambda: all(ear.notes for ear in mine), 5)
+    await until(lambda: all(ear.notes for ear in mine))
     assert [msgspec.json.decode(note) for ear in mine for note in ear.notes] == [payload, payload]
     assert not foreign.notes
     for ear in mine:

@@ -1,6 +1,7 @@
 """Graphs with more runs under way than are shown, or named in a position, at once."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.realtime.test_resuming import everything
 from tests.realtime.test_streams import sent_events
 from tests.support.client import FINAL, User
+from tests.support.conditions import PATIENCE_SECONDS
 from tests.support.drawing import SLOW, STORE, draw
 
 # More than may run at once, so that most of them wait.
@@ -64,7 +66,7 @@ async def test_the_stream_of_a_graph_with_more_than_a_hundred_runs_is_resumed(us
                 runs = await started(user, graph)
             events = sent_events(response)
             for _ in range(150):
-                event = await asyncio.wait_for(anext(events), 20)
+                event = await asyncio.wait_for(anext(events), PATIENCE_SECONDS)
                 position = event.get("id", position)
                 seen.setdefault(event["data"]["id"], []).append(event["data"])
                 if event["data"]["status"] == "COMPLETED":
@@ -86,12 +88,12 @@ async def test_a_run_that_waits_for_its_turn_is_resumed(user: User) -> None:
     async with user.socket() as other, user.socket() as socket:
         assert (await other.ask("subscribe_graph_executions", {"graph_id": graph["id"], "seq": True}))["success"]
         runs = await started(user, graph, 30)
-        shown: set[str] = set()
-        while shown != {run["id"] for run in runs}:
-            shown.add((await other.next())["data"]["id"])
-        queued = {run["id"]: 0 for run in runs}
-        while len(queued) > 30 - PLACES:  # the others are about to begin
-            queued = {run["id"]: 0 for run in runs if (await user.look(run))["status"] == "QUEUED"}
+        shown: dict[str, str] = {}
+        while len(shown) < 30 or Counter(shown.values())["RUNNING"] < PLACES:
+            event = (await other.next())["data"]
+            shown[event["id"]] = event["status"]
+        queued = {run_id: 0 for run_id, status in shown.items() if status == "QUEUED"}
+        assert len(queued) == 30 - PLACES
         for method in ("subscribe_user", "subscribe_graph_executions"):
             assert (await socket.ask(method, {"graph_id": graph["id"], "last_event": queued}))["success"]
             first = [await socket.next() for _ in queued]

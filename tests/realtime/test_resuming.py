@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.client import FINAL, Socket, User
 from tests.support.conditions import until
-from tests.support.drawing import SLOW, SPILL, STORE, draw
+from tests.support.drawing import GATE, SPILL, STORE, draw
+from tests.support.gates import Gate
 
 STREAM = draw({"p": (SPILL, {"count": 12, "delay": 0.02}), "b": (STORE, {})}, "p.n -> b.input")
 NUMBERED = {"graph_execution_event", "node_execution_event"}
@@ -78,8 +79,9 @@ async def test_resuming_while_the_run_goes_on_leaves_no_hole_and_repeats_nothing
         assert seen == every
 
 
-async def test_a_snapshot_and_what_follows_it_are_the_whole(user: User) -> None:
-    graph, _ = await user.create(STREAM)
+async def test_a_snapshot_and_what_follows_it_are_the_whole(user: User, gate: Gate) -> None:
+    nodes = {"g": (GATE, {"path": gate.path, "v": 12}), "p": (SPILL, {}), "b": (STORE, {}), "a": (STORE, {"input": 1})}
+    graph, _ = await user.create(draw(nodes, "g.out -> p.count", "p.n -> b.input"))
     run = await user.start(graph)
 
     async def is_under_way() -> bool:
@@ -87,8 +89,10 @@ async def test_a_snapshot_and_what_follows_it_are_the_whole(user: User) -> None:
 
     await until(is_under_way)
     async with user.socket() as socket:
-        ack, messages = await watch(socket, run["id"], snapshot=True)
-    snapshot, *deltas = messages
+        ack = await socket.ask("subscribe_graph_execution", {"graph_exec_id": run["id"], "snapshot": True})
+        assert ack["success"], ack
+        gate.open()
+        snapshot, *deltas = await socket.until_final()
     number = ack["data"]["seq"]
     assert (snapshot["method"], snapshot["seq"], snapshot["success"]) == ("snapshot", number, True)
     every = await everything(user, run["id"])
@@ -156,12 +160,14 @@ async def test_an_unknown_run_and_a_foreign_one_are_refused_alike(
     assert "No such execution" in answers[0]["error"]
 
 
-async def test_a_number_that_no_event_has_yet_is_refused(user: User) -> None:
-    graph, _ = await user.create(draw({"s": (SLOW, {"v": 1, "delay": 0.5})}))
+async def test_a_number_that_no_event_has_yet_is_refused(user: User, gate: Gate) -> None:
+    graph, _ = await user.create(draw({"g": (GATE, {"path": gate.path})}))
     run = await user.start(graph)
     async with user.socket() as socket:
         answer = await socket.ask("subscribe_graph_execution", {"graph_exec_id": run["id"], "last_event": 500})
         assert answer["method"] == "error"
         assert "last_event" in answer["error"]
-        ack, _ = await watch(socket, run["id"], seq=True)
+        ack = await socket.ask("subscribe_graph_execution", {"graph_exec_id": run["id"], "seq": True})
         assert ack["data"]["seq"] > 0
+        gate.open()
+        assert (await socket.until_final())[-1]["data"]["status"] == "COMPLETED"

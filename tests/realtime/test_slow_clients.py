@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket as sockets
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,29 +12,40 @@ from websockets.exceptions import ConnectionClosed
 from tests.realtime.test_resuming import everything, watch
 from tests.realtime.test_streams import as_streamed, read
 from tests.support.client import User
-from tests.support.drawing import SLOW, STORE, draw
+from tests.support.conditions import PATIENCE_SECONDS, until
+from tests.support.drawing import GATE, STORE, Drawing, draw
+from tests.support.gates import Gate
 
 # Some 75 MB of events, of which a queue holds 32, and what is under way between the two processes some more.
 LENGTH = 25
-HEAVY = draw(
-    {"w": (SLOW, {"v": "x" * 500_000, "delay": 1.0}), **{f"n{n}": (STORE, {}) for n in range(LENGTH)}},
-    "w.out -> n0.input",
-    *(f"n{n}.output -> n{n + 1}.input" for n in range(LENGTH - 1)),
-)
 
 
-async def test_a_stalled_socket_is_told_what_it_misses_and_gets_it(user: User) -> None:
-    graph, _ = await user.create(HEAVY)
+def heavy(gate: Gate) -> Drawing:
+    """It begins at once, and has most of its events once the gate is open."""
+    return draw(
+        {
+            "w": (GATE, {"v": 1, "path": gate.path}),
+            "n0": (STORE, {"data": "x" * 500_000}),
+            **{f"n{n}": (STORE, {}) for n in range(1, LENGTH)},
+        },
+        "w.out -> n0.input",
+        *(f"n{n}.output -> n{n + 1}.input" for n in range(LENGTH - 1)),
+    )
+
+
+async def test_a_stalled_socket_is_told_what_it_misses_and_gets_it(user: User, gate: Gate) -> None:
+    graph, _ = await user.create(heavy(gate))
     async with user.socket() as stalled, user.socket() as quick:
         assert (await quick.ask("subscribe_graph_executions", {"graph_id": graph["id"]}))["success"]
         run = await user.start(graph)
         target = {"graph_exec_id": run["id"], "last_event": 0}
         assert (await stalled.ask("subscribe_graph_execution", target))["success"]
         seen = [await stalled.next()]
-        while seen[-1]["method"] != "node_execution_event":
+        while not (seen[-1]["method"] == "node_execution_event" and seen[-1]["data"]["status"] == "RUNNING"):
             seen.append(await stalled.next())
         # What is replayed waits for its client. From here on it is live.
         stalled.connection.transport.pause_reading()
+        gate.open()
         assert (await quick.until_final())[-1]["data"]["status"] == "COMPLETED"
         stalled.connection.transport.resume_reading()
         while (message := await stalled.next())["method"] != "gap":
@@ -47,9 +59,9 @@ async def test_a_stalled_socket_is_told_what_it_misses_and_gets_it(user: User) -
     assert seen + rest == await everything(user, run["id"])
 
 
-async def test_a_stalled_event_stream_is_ended_and_resumed(user: User) -> None:
+async def test_a_stalled_event_stream_is_ended_and_resumed(user: User, gate: Gate) -> None:
     """Its client notices the end before the run's last event, and comes back with the number that it has."""
-    graph, _ = await user.create(HEAVY)
+    graph, _ = await user.create(heavy(gate))
     run = await user.start(graph)
     path = f"/api/executions/{run['id']}/events"
     address = urlsplit(user.url)
@@ -58,6 +70,13 @@ async def test_a_stalled_event_stream_is_ended_and_resumed(user: User) -> None:
         plain.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 64 * 1024)
         plain.connect((address.hostname, address.port))
         plain.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.token}\r\n\r\n".encode())
+
+        async def begun() -> bool:
+            come = await asyncio.to_thread(plain.recv, 64 * 1024, sockets.MSG_PEEK)
+            return come.count(b"event: node_execution_event") == 3  # incomplete, queued, running
+
+        await until(begun)  # what is replayed waits for its client
+        gate.open()
         await user.finished(run)
         plain.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=plain, limit=1 << 30)
@@ -65,6 +84,7 @@ async def test_a_stalled_event_stream_is_ended_and_resumed(user: User) -> None:
             seen = await chunked_events(reader)
         finally:
             writer.close()
+            await writer.wait_closed()
     every = as_streamed(await everything(user, run["id"]))
     assert 0 < len(seen) < len(every)
     assert seen == every[: len(seen)]
@@ -100,15 +120,17 @@ async def test_a_flood_of_messages_closes_the_socket(user: User) -> None:
                 heard += 1
 
         async def flood() -> None:
+            told, began = 0, monotonic()
             while True:
                 # Not so many that some are always on their way: who sends into a closed connection is told so by the
                 # network, perhaps before reading why it was closed.
-                for _ in range(8):
+                while told < (monotonic() - began) * 160:
                     await socket.tell("heartbeat", "ping")
+                    told += 1
                 await asyncio.sleep(0.05)  # the rate is the subject
 
         both = [asyncio.create_task(hear()), asyncio.create_task(flood())]
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
         for task in both:
             task.cancel()

@@ -15,8 +15,9 @@ from websockets.exceptions import ConnectionClosed
 
 from agentplat.cli.supervisor import Platform
 from tests.support.client import FINAL, User
-from tests.support.conditions import until
-from tests.support.drawing import INPUT, OUTPUT, SLOW, SPILL, STEP, STORE, draw
+from tests.support.conditions import PATIENCE_SECONDS, until
+from tests.support.drawing import GATE, INPUT, OUTPUT, SLOW, SPILL, STEP, STORE, draw
+from tests.support.gates import Gate
 
 SLOW_RUN = draw({"s": (SLOW, {"v": 1, "delay": 0.3}), "b": (STORE, {})}, "s.out -> b.input")
 
@@ -40,7 +41,7 @@ async def test_who_has_no_good_token_sees_a_close_code(
     )
     async with connect(address) as socket:
         with pytest.raises(ConnectionClosed):
-            await asyncio.wait_for(socket.recv(), 10)
+            await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS)
         assert socket.close_code == code
 
 
@@ -134,9 +135,9 @@ async def test_several_clients_see_the_same(user: User) -> None:
     assert first == second == third
 
 
-async def test_node_events_show_growing_outputs_in_order(user: User) -> None:
+async def test_node_events_show_growing_outputs_in_order(user: User, gate: Gate) -> None:
     drawing = draw(
-        {"w": (SLOW, {"v": 1, "delay": 0.3}), "p": (SPILL, {"delay": 0}), "b": (STORE, {})},
+        {"w": (GATE, {"v": 1, "path": gate.path}), "p": (SPILL, {"delay": 0}), "b": (STORE, {})},
         "w.out -> p.count",
         "p.n -> b.input",
     )
@@ -144,6 +145,7 @@ async def test_node_events_show_growing_outputs_in_order(user: User) -> None:
     async with user.socket() as socket:
         run = await user.start(graph)
         await socket.ask("subscribe_graph_execution", {"graph_exec_id": run["id"]})
+        gate.open()
         events = await socket.until_final()
     last = events[-1]["data"]
     assert last["status"] in FINAL
@@ -156,10 +158,15 @@ async def test_node_events_show_growing_outputs_in_order(user: User) -> None:
     assert seen[STORE] == ["INCOMPLETE", "QUEUED", "RUNNING", "RUNNING", "COMPLETED"]
 
 
-async def test_a_long_run_shows_its_figures_without_drowning_the_client(user: User) -> None:
+async def test_a_long_run_shows_its_figures_without_drowning_the_client(user: User, gate: Gate) -> None:
     """2,000 executions: every node event arrives, run events don't grow with the square."""
     drawing = draw(
-        {"w": (SLOW, {"v": list(range(1000)), "delay": 0.3}), "st": (STEP, {}), "b": (STORE, {}), "c": (STORE, {})},
+        {
+            "w": (GATE, {"v": list(range(1000)), "path": gate.path}),
+            "st": (STEP, {}),
+            "b": (STORE, {}),
+            "c": (STORE, {}),
+        },
         "w.out -> st.items",
         "st.item -> b.input",
         "b.output -> c.input",
@@ -168,6 +175,7 @@ async def test_a_long_run_shows_its_figures_without_drowning_the_client(user: Us
     async with user.socket() as socket:
         run = await user.start(graph)
         await socket.ask("subscribe_graph_execution", {"graph_exec_id": run["id"]})
+        gate.open()
         events = await socket.until_final()
     completed = [event for event in events if event["data"].get("node_id") and event["data"]["status"] == "COMPLETED"]
     assert len(completed) == 2002
@@ -209,9 +217,9 @@ async def test_the_end_of_a_run_that_can_not_be_driven_is_shown(user: User, plat
     assert broken in event["data"]["stats"]["error"]
 
 
-async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(user: User) -> None:
+async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(user: User, gate: Gate) -> None:
     drawing = draw(
-        {"w": (SLOW, {"v": "x" * 500_000, "delay": 0.3}), **{f"n{n}": (STORE, {}) for n in range(40)}},
+        {"w": (GATE, {"v": "x" * 500_000, "path": gate.path}), **{f"n{n}": (STORE, {}) for n in range(40)}},
         "w.out -> n0.input",
         *(f"n{n}.output -> n{n + 1}.input" for n in range(39)),
     )
@@ -220,6 +228,7 @@ async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(use
         await quick.ask("subscribe_graph_executions", {"graph_id": graph["id"]})
         run = await user.start(graph)
         await deaf.ask("subscribe_graph_execution", {"graph_exec_id": run["id"]})
+        gate.open()
         assert (await quick.until_final())[-1]["data"]["status"] == "COMPLETED"
         with suppress(ConnectionClosed):
             async for _ in deaf.connection:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from agentplat.realtime.stream import EventStream
 from tests.cli.test_metrics import value
 from tests.realtime.test_resuming import STREAM, everything
 from tests.support.client import FINAL, Socket, User
-from tests.support.conditions import until
+from tests.support.conditions import PATIENCE_SECONDS, until
 from tests.support.drawing import SLOW, STORE, draw
 
 LONG = draw({"s": (SLOW, {"v": 1, "delay": 1.5}), "b": (STORE, {})}, "s.out -> b.input")
@@ -116,7 +117,7 @@ async def test_a_graph_resumed_by_position_misses_nothing(user: User) -> None:
             started.append(await user.start(graph))
             events = sent_events(response)
             for _ in range(5):
-                seen.append(await asyncio.wait_for(anext(events), 10))
+                seen.append(await asyncio.wait_for(anext(events), PATIENCE_SECONDS))
         started.append(await user.start(graph))
         _ = await user.finished(started[0])
     for run in started:
@@ -125,7 +126,7 @@ async def test_a_graph_resumed_by_position_misses_nothing(user: User) -> None:
         events = sent_events(response)
         ended = {one["data"]["id"] for one in seen if one["data"]["status"] in FINAL}
         while len(ended) < len(started):
-            seen.append(await asyncio.wait_for(anext(events), 10))
+            seen.append(await asyncio.wait_for(anext(events), PATIENCE_SECONDS))
             if seen[-1]["data"]["status"] in FINAL:
                 ended.add(seen[-1]["data"]["id"])
     for run in started:
@@ -166,15 +167,15 @@ async def sockets(user: User) -> float:
 async def test_a_stream_whose_client_has_left_is_closed(user: User) -> None:
     """Nothing happens on the stream: that the client has gone is noticed nevertheless."""
     graph, _ = await user.create(LONG)
-    before = await sockets(user)
+
+    async def are_open(count: int) -> bool:
+        return await sockets(user) == count
+
+    await until(partial(are_open, 0))  # nor those of the tests before
     async with user.http.stream("GET", f"/api/graphs/{graph['id']}/events") as response:
         assert response.status_code == 200
-        assert await sockets(user) == before + 1
-
-    async def is_left() -> bool:
-        return await sockets(user) == before
-
-    await until(is_left)
+        await until(partial(are_open, 1))
+    await until(partial(are_open, 0))
 
 
 async def ticket(user: User) -> str:
@@ -206,7 +207,7 @@ async def test_a_ticket_expires(user: User, ws_url: str, platform: Platform) -> 
 async def close_code(address: str, **options: Any) -> int | None:
     async with connect(address, **options) as connection:
         with pytest.raises(ConnectionClosed):
-            await asyncio.wait_for(connection.recv(), 10)
+            await asyncio.wait_for(connection.recv(), PATIENCE_SECONDS)
         return connection.close_code
 
 
