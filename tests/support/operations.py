@@ -89,6 +89,7 @@ GRAPH_EVENTS = "/api/graphs/{graph_id}/events"
 CREDITS = "/api/credits"
 INTEGRATIONS = "/api/integrations"
 SCHEDULES = "/api/schedules"
+SCORES = "/api/executions/admin"
 RUN = "/api/graphs/{graph_id}/executions/{graph_exec_id}"
 V1 = "/external-api/v1"
 
@@ -132,6 +133,10 @@ OPERATIONS = [
     Operation("POST", "/api/email", 1, BOUNCED),
     Operation("POST", "/api/email/unsubscribe", 1, query=f"?token={unsubscribe_token('ann')}"),
     Operation("GET", "/api/executions", 1),
+    Operation("GET", f"{SCORES}/execution_accuracy_trends", 1, query="?graph_id={graph_id}", admin=True),
+    # Without a model; tests/scoring counts what it takes with one.
+    Operation("POST", f"{SCORES}/execution_analytics", 0, {"graph_id": NOBODYS_ID}, answer=409, admin=True),
+    Operation("GET", f"{SCORES}/execution_analytics/config", 0, admin=True),
     Operation("POST", "/api/executions/bulk/read", 1, own_run),
     Operation("POST", "/api/executions/bulk/start", 2, lambda ids: {"runs": [{"graph_id": ids["graph_id"]}] * 3}),
     Operation("POST", "/api/executions/bulk/stop", 6, lambda ids: {"ids": [ids["other_run"]]}),

@@ -15,6 +15,7 @@ from jwt.algorithms import get_default_algorithms
 from agentplat.accounts import api_keys, email, one_time, rules, sign_in, signing
 from agentplat.accounts import users as own
 from agentplat.accounts.errors import (
+    AdminRequired,
     ImpersonationRefused,
     SubjectMissing,
     TokenExpired,
@@ -160,6 +161,11 @@ async def ensure_user(user: User) -> None:
         return
     await users.insert_missing(user)
     _known_users.put(user.id, True)
+
+
+def require_admin(user: User) -> None:
+    if not user.is_admin:
+        raise AdminRequired
 
 
 async def impersonate(admin: User, user_id: str) -> User:

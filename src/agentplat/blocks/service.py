@@ -1,7 +1,7 @@
 """The catalogue of blocks, and executing one of them by hand."""
 
 import math
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import cache
 from types import MappingProxyType
@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import msgspec
 
+from agentplat.blocks.builtin import llm_call, llm_models
 from agentplat.blocks.errors import BlockDisabled, BlockExecutionFailed, BlockNotFound
 from agentplat.blocks.frames import Done, Output, Request
 from agentplat.blocks.isolation import Child, Pool
@@ -27,7 +28,7 @@ from agentplat.blocks.runner import (
 from agentplat.files import service as files
 from agentplat.infra.ids import new_id
 from agentplat.infra.settings import get_settings
-from agentplat.sdk import Block, BlockError, BlockSpec, Context, Services
+from agentplat.sdk import Block, BlockError, BlockSpec, Context, Credentials, Services
 from agentplat.sdk.categories import DESCRIPTIONS
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Output",
     "Pool",
     "Request",
+    "ask_model",
     "catalogue",
     "close",
     "context",
@@ -45,6 +47,7 @@ __all__ = [
     "execute",
     "failure_text",
     "get",
+    "models",
     "normalise",
     "registry",
     "run_inline",
@@ -171,3 +174,23 @@ def exact(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": str(value)}
     return normalise(value)
+
+
+# For the platform's own questions to models
+
+
+def models() -> dict[str, str]:
+    """The models that can be asked, with their providers."""
+    return {
+        model.name: model.provider for model in llm_models.MODELS.values() if model.provider in llm_call.PROVIDERS_ASKED
+    }
+
+
+async def ask_model(
+    user_id: str, run_id: str, model: str, messages: Sequence[Mapping[str, Any]], credentials: Credentials, limit: int
+) -> str:
+    """What a model answers, in at most `limit` tokens, as a block would be answered that asks it. Raises `BlockError`
+    or a provider's error."""
+    ctx = context(user_id, run_id, credentials={"credentials": credentials})
+    reply = await llm_call.call(ctx, llm_call.model_named(model), [dict(one) for one in messages], max_tokens=limit)
+    return reply.text

@@ -8,7 +8,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
 from agentplat.accounts import service as accounts
-from agentplat.accounts.errors import AdminRequired
 from agentplat.accounts.models import User
 from agentplat.credits import history, payments, refunds, service, webhook
 from agentplat.credits.errors import UnknownUser, ValueInvalid
@@ -160,7 +159,7 @@ async def add_credits(
     data: JSONBody[AddCredits], user: CurrentUser, idempotency_key: IdempotencyKey = None
 ) -> AddUserCreditsResponse:
     """Give a user credits, or take some with a negative amount, never below zero. For administrators."""
-    _require_admin(user)
+    accounts.require_admin(user)
     if not -MOST_GRANTED <= data.amount <= MOST_GRANTED or data.amount == 0:
         raise ValueInvalid(f"expected a number other than 0, at most {MOST_GRANTED}", "body", "amount")
     if len(data.comments) > LONGEST_COMMENT:
@@ -181,13 +180,8 @@ async def list_users_history(
     transaction_filter: FromQuery[TransactionType | None] = None,
 ) -> UserHistoryResponse:
     """Everybody's ledger, newest first; of users whose id, address or name contains `search`. For administrators."""
-    _require_admin(user)
+    accounts.require_admin(user)
     return await history.of_all(transaction_filter, search, page, page_size)
-
-
-def _require_admin(user: User) -> None:
-    if not user.is_admin:
-        raise AdminRequired
 
 
 router = Router(

@@ -37,6 +37,7 @@ __all__ = [
     "SYSTEM_IDS",
     "CredentialsUnavailable",
     "acquire",
+    "acquire_system",
     "all_providers",
     "create",
     "delete",
@@ -124,6 +125,11 @@ async def acquire(user_id: str, credentials_id: str) -> Credentials:
     if sealed is None:
         raise CredentialsUnavailable(f"Credentials #{credentials_id} for user #{user_id} not found")
     return rules.for_block(_open(user_id, credentials_id, sealed))
+
+
+def acquire_system(provider: str) -> Credentials | None:
+    """The installation's own at a provider, if it has any."""
+    return next((rules.for_block(entry) for entry in _system().values() if entry.provider == provider), None)
 
 
 def kind(credentials: Credentials) -> str:

@@ -1,6 +1,6 @@
 """The tables of runs, as Piccolo sees them. The migrations own the truth; a test compares the two."""
 
-from piccolo.columns import BigInt, Boolean, Bytea, Date, Integer, Text, Timestamptz
+from piccolo.columns import BigInt, Boolean, Bytea, Date, DoublePrecision, Integer, Text, Timestamptz
 from piccolo.table import Table
 
 
@@ -29,6 +29,7 @@ class Run(Table, tablename="runs"):
     outputs = Bytea(null=True, default=None)
     node_executions = Bytea(null=True, default=None)
     result_handles = Bytea(null=True, default=None)
+    correctness_score = DoublePrecision(null=True, default=None)
     is_deleted = Boolean(default=False)
     is_shared = Boolean(default=False)
     share_token = Text(null=True, default=None)

@@ -14,6 +14,7 @@ from agentplat.onboarding.api import router as onboarding
 from agentplat.realtime.api import router as realtime
 from agentplat.runs.api import router as runs
 from agentplat.schedules.api import router as schedules
+from agentplat.scoring.api import router as scoring
 from agentplat.server.api import alive, external_docs, external_openapi, health, openapi, redoc
 
 ROUTES: list[ControllerRouterHandler] = [
@@ -30,6 +31,7 @@ ROUTES: list[ControllerRouterHandler] = [
     graphs,
     runs,
     schedules,
+    scoring,
     realtime,
     onboarding,
     analytics,

@@ -11,6 +11,8 @@ from agentplat.blocks.builtin.llm_messages import Message, message_tokens
 from agentplat.blocks.builtin.llm_models import MODELS, UNKNOWN_MAX_OUTPUT, LlmModel
 from agentplat.sdk import BlockError, Context
 
+# Whose models can be asked. Those of others can be chosen, as the contract has it, but not used yet.
+PROVIDERS_ASKED = ("openai",)
 # A model may think for minutes; anything longer is a lost connection.
 _TIMEOUT_SECONDS = 600.0
 # Refusals that come out the same however often one asks.
@@ -56,7 +58,7 @@ async def call(
 
     A conversation of more than half of what the model can take in is shortened first, unless told otherwise.
     """
-    if model.provider != "openai":
+    if model.provider not in PROVIDERS_ASKED:
         raise BlockError(f"Models of the provider '{model.provider}' are not available on this installation yet.")
     credentials = ctx.api_key()
     if credentials.provider != model.provider:
