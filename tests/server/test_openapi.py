@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from agentplat.infra.ndjson import NDJSON
 from agentplat.infra.settings import Settings
 from agentplat.server.app import create_app
 from agentplat.server.openapi import document
@@ -62,6 +63,9 @@ OPERATIONS = [
     ("DELETE", "/api/schedules/{}"),
     ("GET", "/api/executions"),
     ("DELETE", "/api/executions/{}"),
+    ("GET", "/api/executions/admin/execution_accuracy_trends"),
+    ("POST", "/api/executions/admin/execution_analytics"),
+    ("GET", "/api/executions/admin/execution_analytics/config"),
     ("GET", "/api/credits"),
     ("POST", "/api/credits"),
     ("PATCH", "/api/credits"),
@@ -226,3 +230,18 @@ def test_no_reference_dangles(served: Any) -> None:
                 check(inner)
 
     check(served)
+
+
+def test_lines_are_told_of_wherever_they_are_taken_and_given(served: Any) -> None:
+    told = {
+        (verb, NDJSON in operation["requestBody"]["content"], NDJSON in operation["responses"]["200"]["content"])
+        for path, item in served["paths"].items()
+        for verb, operation in ((path.rpartition("/")[2], one) for one in item.values())
+        if NDJSON in json.dumps(operation)
+    }
+    assert told == {("start", True, True), ("read", True, True), ("stop", True, True)}
+    start = served["paths"]["/api/executions/bulk/start"]["post"]
+    assert start["requestBody"]["content"][NDJSON]["schema"]["$ref"].endswith("/BulkStart")
+    assert start["responses"]["200"]["content"][NDJSON]["schema"]["$ref"].endswith("/BulkResult")
+    stop = served["paths"]["/api/executions/bulk/stop"]["post"]
+    assert stop["requestBody"]["content"][NDJSON]["schema"]["type"] == "string"

@@ -11,6 +11,9 @@ from litestar.utils.scope.state import ScopeState
 from agentplat.infra.errors import Invalid
 
 NDJSON = "application/x-ndjson"
+# A handler's `opt` names by it the member of its body, for the OpenAPI document. Its answer's is `results`.
+LINES = "lines"
+RESULTS = "results"
 
 encode_lines = msgspec.json.Encoder().encode_lines
 _any_value = msgspec.json.Decoder(msgspec.Raw)

@@ -9,7 +9,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, Path
 
 from agentplat.accounts.models import User
 from agentplat.infra.inbound import while_connected
-from agentplat.infra.ndjson import NDJSON, encode_lines, lines_as, wants_lines
+from agentplat.infra.ndjson import LINES, NDJSON, encode_lines, lines_as, wants_lines
 from agentplat.infra.refusals import refusal
 from agentplat.runs import bulk, reviewing, service, sharing
 from agentplat.runs.models import (
@@ -138,20 +138,20 @@ async def delete_execution(graph_exec_id: RunId, user: CurrentUser) -> None:
     await service.delete(user.id, graph_exec_id)
 
 
-@post("/executions/bulk/start", status_code=200, before_request=lines_as("runs"))
+@post("/executions/bulk/start", status_code=200, before_request=lines_as("runs"), opt={LINES: "runs"})
 async def start_executions(data: JSONBody[BulkStarts], user: CurrentUser, request: AnyRequest) -> Response[BulkResults]:
     """Start many runs. All that can be started are committed together when this answers; each item has its own result,
     in the order of the request."""
     return _results(request, await bulk.start(user.id, data.runs))
 
 
-@post("/executions/bulk/read", status_code=200, before_request=lines_as("ids"))
+@post("/executions/bulk/read", status_code=200, before_request=lines_as("ids"), opt={LINES: "ids"})
 async def read_executions(data: JSONBody[BulkRead], user: CurrentUser, request: AnyRequest) -> Response[BulkResults]:
     """Many runs, as lists show them; final ones with their outputs, if asked for."""
     return _results(request, await bulk.read(user.id, data.ids, outputs=data.outputs))
 
 
-@post("/executions/bulk/stop", status_code=200, before_request=lines_as("ids"))
+@post("/executions/bulk/stop", status_code=200, before_request=lines_as("ids"), opt={LINES: "ids"})
 async def stop_executions(data: JSONBody[BulkIds], user: CurrentUser, request: AnyRequest) -> Response[BulkResults]:
     """Stop many runs; answers with their states after that. Runs that are over stay as they are."""
     return _results(request, await bulk.stop(user.id, data.ids))

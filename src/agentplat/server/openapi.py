@@ -14,6 +14,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.router import Router
 from litestar.routes import HTTPRoute
 
+from agentplat.infra.ndjson import LINES, NDJSON, RESULTS
 from agentplat.server import docs
 from agentplat.server.auth import BY_ADDRESS, PERMISSION, POSTMARK, PUBLIC
 from agentplat.server.examples import add_examples
@@ -167,7 +168,7 @@ def _document(app: Litestar) -> dict[str, Any]:
     for route in app.routes:
         if isinstance(route, HTTPRoute) and route.path_format in schema["paths"]:
             for handler in route.route_handlers:
-                _complete(schema["paths"][route.path_format], handler)
+                _complete(schema["paths"][route.path_format], handler, components["schemas"])
     schema["paths"] = dict(sorted(schema["paths"].items()))
     add_examples(schema)
     return schema
@@ -206,7 +207,7 @@ def _content(schema: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
-def _complete(path_item: dict[str, Any], handler: HTTPRouteHandler) -> None:
+def _complete(path_item: dict[str, Any], handler: HTTPRouteHandler, schemas: dict[str, Any]) -> None:
     for method in handler.http_methods:
         if operation := path_item.get(method.lower()):
             own = operation["responses"]
@@ -218,6 +219,8 @@ def _complete(path_item: dict[str, Any], handler: HTTPRouteHandler) -> None:
                 if status >= "400" and "$ref" not in response:
                     response.setdefault("content", _content("Error"))
             _describe(operation, handler)
+            if member := handler.opt.get(LINES):
+                _describe_lines(operation, member, schemas)
             operation["responses"] = dict(sorted(own.items()))
 
 
@@ -263,3 +266,11 @@ def _describe(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
         operation.setdefault("parameters", []).append(_IF_NONE_MATCH)
         own["200"].setdefault("headers", {})["ETag"] = _ETAG
         own["304"] = {"description": "The client has this answer already.", "headers": {"ETag": _ETAG}}
+
+
+def _describe_lines(operation: dict[str, Any], member: str, schemas: dict[str, Any]) -> None:
+    """Where a list may come and go as NDJSON: the schema is that of one line."""
+    for holder, name in ((operation["requestBody"], member), (operation["responses"]["200"], RESULTS)):
+        content = holder["content"]
+        whole = schemas[content["application/json"]["schema"]["$ref"].rpartition("/")[2]]
+        content[NDJSON] = {"schema": whole["properties"][name]["items"]}
