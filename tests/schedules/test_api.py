@@ -235,7 +235,9 @@ async def test_changing(api: Api, redis: Redis) -> None:
     ann = api("ann")
     schedule = await made(ann, await created(ann), timezone="Europe/Berlin")
     path = f"/api/schedules/{schedule['id']}"
-    renamed = await ok(ann.patch(path, json={"name": "Renamed"}))
+    with said() as statements:
+        renamed = await ok(ann.patch(path, json={"name": "Renamed"}))
+    assert len(statements) == 2, "it is locked and written, and read while that is done"
     assert renamed == schedule | {"name": "Renamed", "updated_at": renamed["updated_at"]}
     async with redis.pubsub() as subscription:
         await subscription.subscribe("agentplat:schedules")

@@ -72,17 +72,23 @@ async def get(user_id: str, schedule_id: str) -> ScheduleRow | None:
     return _row(found) if found else None
 
 
-async def lock(user_id: str, schedule_id: str, graph_id: str, graph_version: int) -> ScheduleRow | None:
-    """The schedule, which nobody else changes or fires until the transaction ends. The version that it is to run is
-    locked first: see above."""
-    await db().execute(
-        "SELECT FROM graph_versions WHERE id = $1 AND version = $2 AND user_id = $3 FOR KEY SHARE",
-        graph_id,
-        graph_version,
-        user_id,
-    )
+async def lock(user_id: str, schedule_id: str, version: int | None = None) -> ScheduleRow | None:
+    """The schedule, which nobody else changes or fires until the transaction ends. The version that it is to run (its
+    present one unless another is given) is locked first: see above. Rows are found before any is locked, and finding
+    this one takes having that version."""
     found = await db().fetchrow(
-        f"SELECT {_COLUMNS} FROM {_FROM} WHERE s.id = $2 AND s.user_id = $1 FOR UPDATE OF s", user_id, schedule_id
+        f"""
+        WITH version AS MATERIALIZED (
+            SELECT g.id FROM graph_versions g WHERE g.user_id = $1 AND (g.id, g.version) = (
+                SELECT graph_id, COALESCE($3, graph_version) FROM schedules WHERE id = $2 AND user_id = $1)
+            FOR KEY SHARE
+        )
+        SELECT {_COLUMNS} FROM {_FROM} WHERE s.id = $2 AND s.user_id = $1 AND s.graph_id = (SELECT id FROM version)
+        FOR UPDATE OF s
+        """,
+        user_id,
+        schedule_id,
+        version,
     )
     return _row(found) if found else None
 
@@ -99,13 +105,15 @@ async def list_of_graph(user_id: str, graph_id: str) -> list[ScheduleRow]:
     return [_row(one) for one in found]
 
 
-async def update(row: ScheduleRow) -> None:
-    """Store what its owner may change of a schedule. It has to be locked."""
-    await db().execute(
-        """
-        UPDATE schedules SET graph_version = $3, name = $4, cron = $5, timezone = $6, missed_runs = $7, request = $8,
+async def update(row: ScheduleRow) -> ScheduleRow:
+    """Store what its owner may change of a schedule, and read it. It has to be locked."""
+    found = await db().fetchrow(
+        f"""
+        UPDATE schedules s SET graph_version = $3, name = $4, cron = $5, timezone = $6, missed_runs = $7, request = $8,
             next_run_at = $9, pause_reason = $10, updated_at = $11
-        WHERE id = $2 AND user_id = $1
+        FROM graph_versions g
+        WHERE s.id = $2 AND s.user_id = $1 AND g.id = s.graph_id AND g.version = $3
+        RETURNING {_COLUMNS}
         """,
         row.user_id,
         row.id,
@@ -119,6 +127,7 @@ async def update(row: ScheduleRow) -> None:
         row.pause_reason,
         row.updated_at,
     )
+    return _row(found)
 
 
 async def delete(user_id: str, schedule_id: str) -> bool:

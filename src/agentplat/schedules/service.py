@@ -184,16 +184,13 @@ async def create(user: User, graph_id: str, body: CreateSchedule) -> Schedule:
 
 async def change(user: User, schedule_id: str, changes: ChangeSchedule) -> Schedule:
     """Members that are left out stay. Other times count from now on; what was due before is not made up for."""
-    row = await _row(user, schedule_id)
-    version = _given(changes.graph_version, row.graph_version)
     if any(one is not UNSET for one in (changes.graph_version, changes.inputs, changes.credentials)):
+        row = await _row(user, schedule_id)
         inputs, credentials = _merged(row, changes)
-        await _version(user, row.graph_id, version, inputs, credentials)
+        await _version(user, row.graph_id, _given(changes.graph_version, row.graph_version), inputs, credentials)
     zone = UNSET if changes.timezone is UNSET else await _zone(user, changes.timezone, "body")
     async with unit_of_work():
-        locked = await queries.lock(user.id, schedule_id, row.graph_id, version)
-        if locked is None:
-            raise ScheduleNotFound(schedule_id)
+        locked = await _locked(user, schedule_id, _given(changes.graph_version, None))
         changed = replace(
             locked,
             graph_version=_given(changes.graph_version, locked.graph_version),
@@ -207,9 +204,9 @@ async def change(user: User, schedule_id: str, changes: ChangeSchedule) -> Sched
         if (changed.cron, changed.timezone) != (locked.cron, locked.timezone):
             following = _following(changed.cron, changed.timezone, locked.last_scheduled_at)
             changed = replace(changed, next_run_at=following if locked.next_run_at else None)
-        await queries.update(changed)
+        changed = await queries.update(changed)
         after_commit(control.call)
-    return await get(user, schedule_id)
+    return _shown(changed)
 
 
 async def pause(user: User, schedule_id: str) -> Schedule:
@@ -223,17 +220,21 @@ async def resume(user: User, schedule_id: str) -> Schedule:
 
 
 async def _set_paused(user: User, schedule_id: str, paused: bool) -> Schedule:
-    row = await _row(user, schedule_id)
     async with unit_of_work():
-        locked = await queries.lock(user.id, schedule_id, row.graph_id, row.graph_version)
-        if locked is None:
-            raise ScheduleNotFound(schedule_id)
-        if paused != (locked.next_run_at is None):
-            following = None if paused else _following(locked.cron, locked.timezone, locked.last_scheduled_at)
+        row = await _locked(user, schedule_id)
+        if paused != (row.next_run_at is None):
+            following = None if paused else _following(row.cron, row.timezone, row.last_scheduled_at)
             reason = PAUSED if paused else None
-            await queries.update(replace(locked, next_run_at=following, pause_reason=reason, updated_at=now()))
+            row = await queries.update(replace(row, next_run_at=following, pause_reason=reason, updated_at=now()))
             after_commit(control.call)
-    return await get(user, schedule_id)
+    return _shown(row)
+
+
+async def _locked(user: User, schedule_id: str, version: int | None = None) -> ScheduleRow:
+    row = await queries.lock(user.id, schedule_id, version) if is_id(schedule_id) else None
+    if row is None:
+        raise ScheduleNotFound(schedule_id)
+    return row
 
 
 async def delete(user: User, schedule_id: str) -> dict[str, str]:
