@@ -1,6 +1,7 @@
 """API keys: making and changing them, and coming in with them."""
 
 import asyncio
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 from agentplat.accounts import api_keys, service
 from agentplat.accounts.errors import ApiKeyInvalid, PermissionMissing
 from agentplat.accounts.models import Permission, User
+from agentplat.accounts.queries import api_keys as queries
 from agentplat.infra.db import Database
 from tests.support.api import NOBODYS_ID, Api
+from tests.support.conditions import until
+from tests.support.locks import waiting
 from tests.support.statements import said
 from tests.support.switches import environment_of
 
@@ -126,18 +130,49 @@ async def test_use_is_written_down_once_a_minute(api: Api, db: Database) -> None
     versions = set()
     for _ in range(3):
         await asyncio.gather(*(service.user_of_key(key, READ) for _ in range(5)))
+        await used(db)
         versions.add(await db.fetchval("SELECT xmin::text || ctid::text FROM api_keys"))
     assert len(versions) == 1
     first = await db.fetchval("SELECT last_used_at FROM api_keys")
-    assert first is not None
     await db.execute("UPDATE api_keys SET last_used_at = last_used_at - interval '61 seconds'")
     await service.user_of_key(key, READ)
-    assert await db.fetchval("SELECT last_used_at FROM api_keys") > first
+    await until(lambda: db.fetchval("SELECT last_used_at > $1 FROM api_keys", first))
+
+
+async def test_of_several_processes_one_writes_the_use_down(api: Api, db: Database) -> None:
+    key_id = (await made(api("ann")))["api_key"]["id"]
+    hash_ = await db.fetchval("SELECT hash FROM api_keys")
+    async with db.transaction() as connection:
+        await connection.execute("SELECT FROM api_keys FOR UPDATE")
+        others = [asyncio.create_task(queries.touch(key_id, hash_), context=Context()) for _ in range(5)]
+        # In no transaction: within one, who waits is known once and for all.
+        await asyncio.create_task(until(lambda: all_wait(db, 5)), context=Context())
+    assert sorted(await asyncio.gather(*others)) == [False] * 4 + [True]
+
+
+async def all_wait(db: Database, number: int) -> bool:
+    return await waiting(db) == number
+
+
+async def test_nobody_waits_for_the_use_to_be_written_down(api: Api, db: Database) -> None:
+    key = (await made(api("ann")))["plain_text_key"]
+    async with db.transaction() as connection:
+        await connection.execute("SELECT FROM api_keys FOR UPDATE")
+        asked = asyncio.create_task(service.user_of_key(key, READ), context=Context())
+        assert (await asked).id == "ann"
+        assert await connection.fetchval("SELECT last_used_at FROM api_keys") is None
+    await used(db)
+
+
+async def used(db: Database) -> None:
+    """The one key's use is written down."""
+    await until(lambda: db.fetchval("SELECT last_used_at IS NOT NULL FROM api_keys"))
 
 
 async def test_a_key_costs_one_statement(api: Api, db: Database) -> None:
     key = (await made(api("ann")))["plain_text_key"]
     await service.user_of_key(key, READ)
+    await used(db)
     with said() as counted:
         await service.user_of_key(key, READ)
     (statement,) = counted
@@ -148,14 +183,18 @@ async def test_a_key_costs_one_statement(api: Api, db: Database) -> None:
 async def test_keys_outlive_the_key_that_hashed_them(api: Api, db: Database) -> None:
     old, new = "o" * 40, "n" * 40
     with environment_of(AGENTPLAT_SECRET_KEYS=old):
-        used, unused = [(await made(api("ann")))["plain_text_key"] for _ in range(2)]
+        one, unused = [(await made(api("ann")))["plain_text_key"] for _ in range(2)]
     with environment_of(AGENTPLAT_SECRET_KEYS=f"{new},{old}"):
         assert await service.count_old_keys() == 2
-        assert await is_good(used)
-        assert await service.count_old_keys() == 1
+        assert await is_good(one)
+        await until(lambda: number_of_old(1))
     with environment_of(AGENTPLAT_SECRET_KEYS=new):
-        assert await is_good(used)
+        assert await is_good(one)
         assert not await is_good(unused)
+
+
+async def number_of_old(number: int) -> bool:
+    return await service.count_old_keys() == number
 
 
 async def test_there_is_an_end_to_keys(api: Api, db: Database) -> None:

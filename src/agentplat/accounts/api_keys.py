@@ -5,7 +5,9 @@ passwords would protect nothing. What has to be prevented is that a copy of the 
 that is done by a keyed hash, whose own key is not in the database.
 """
 
+import asyncio
 import secrets
+from contextvars import Context
 
 from msgspec.structs import replace
 
@@ -31,6 +33,7 @@ from agentplat.accounts.queries import api_keys as queries
 from agentplat.infra.clock import now
 from agentplat.infra.crypto import keyring
 from agentplat.infra.ids import is_id, new_id
+from agentplat.infra.telemetry import get_logger
 
 PREFIX = "agpt_"
 SHOWN = 8
@@ -39,6 +42,10 @@ LENGTH = len(PREFIX) + 43
 MOST = 500
 
 _PURPOSE = "api-keys"
+
+_log = get_logger(__name__)
+# Uses that are being written down, by key.
+_noting: dict[str, asyncio.Task[None]] = {}
 
 
 async def create(user: User, body: ApiKeyBody) -> CreatedApiKey:
@@ -97,7 +104,8 @@ async def _change(
 
 
 async def user_of(key: str, permission: Permission) -> User:
-    """Whose key it is, if it is good for this: one hash, one lookup by index, and once a minute one write."""
+    """Whose key it is, if it is good for this: one hash and one lookup by index. Once a minute its use is
+    written down, which nobody waits for."""
     if len(key) != LENGTH or not key.startswith(PREFIX) or not key.isascii():
         raise ApiKeyInvalid
     hashes = keyring().macs(_PURPOSE, key.encode())
@@ -107,8 +115,31 @@ async def user_of(key: str, permission: Permission) -> User:
     if permission not in found.permissions:
         raise PermissionMissing(f"Missing required permission: {permission}")
     if found.stale:
-        await queries.touch(found.id, hashes[0])
+        _note_use(found.id, hashes[0])
     return found.user
+
+
+def _note_use(key_id: str, hash_: bytes) -> None:
+    """In a context of its own, so that it counts as no part of the request."""
+    if key_id not in _noting:
+        task = asyncio.get_running_loop().create_task(_written(key_id, hash_), context=Context())
+        _noting[key_id] = task
+        task.add_done_callback(lambda _: _noting.pop(key_id, None))
+
+
+async def _written(key_id: str, hash_: bytes) -> None:
+    try:
+        await queries.touch(key_id, hash_)
+    except Exception as error:
+        # Whoever used the key has their answer, and its next use is written down just as well.
+        _log.warning("key_use_not_noted", key_id=key_id, reason=type(error).__name__)
+
+
+async def forget_uses() -> None:
+    """Give up what isn't written down yet: before the database is closed."""
+    for task in (waiting := list(_noting.values())):
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def count_old() -> int:

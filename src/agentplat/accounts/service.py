@@ -188,6 +188,7 @@ def forget_users() -> None:
 
 check_postmark = email.check_postmark
 user_of_key = api_keys.user_of
+forget_uses = api_keys.forget_uses
 timezone = own.timezone
 
 # For what happens at somebody's time of day

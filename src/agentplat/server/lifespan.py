@@ -42,6 +42,7 @@ async def socket_services(app: Litestar) -> AsyncIterator[None]:
         stack.push_async_callback(blocks.close)
         await open_database(settings)
         stack.push_async_callback(close_database)
+        stack.push_async_callback(accounts.forget_uses)
         app.state[LIMITS].client = await open_redis(settings)
         stack.push_async_callback(close_redis)
         await stack.enter_async_context(realtime.following())

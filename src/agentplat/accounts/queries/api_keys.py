@@ -135,9 +135,9 @@ async def by_hash(hashes: Sequence[bytes]) -> Found | None:
     )
 
 
-async def touch(key_id: str, hash_: bytes) -> None:
-    """Write down that it was used, and its hash under our newest key. Of several at once one writes."""
-    await db().execute(
+async def touch(key_id: str, hash_: bytes) -> bool:
+    """Write down that it was used, and its hash under our newest key. Of several at once one writes, and gets True."""
+    done = await db().execute(
         f"""
         UPDATE api_keys SET last_used_at = now(), hash = $2
         WHERE id = $1 AND (hash <> $2 OR last_used_at IS NULL OR last_used_at < now() - {TOUCHED_EVERY})
@@ -145,6 +145,7 @@ async def touch(key_id: str, hash_: bytes) -> None:
         key_id,
         hash_,
     )
+    return bool(done == "UPDATE 1")
 
 
 async def count_under_other_keys(key_id: bytes, at: datetime) -> int:
