@@ -1,6 +1,9 @@
 """What becomes of exceptions, wherever they come from."""
 
+import json
+import logging
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -8,8 +11,12 @@ import pytest
 import redis.exceptions
 from litestar import Litestar, get
 from litestar.exceptions import HTTPException, PermissionDeniedException
+from msgspec.structs import replace
 
 from agentplat.infra.errors import AppError, Conflict, NotFound
+from agentplat.infra.settings import Settings
+from agentplat.infra.telemetry import configure_logging
+from agentplat.server.app import create_app
 from agentplat.server.errors import render
 
 
@@ -50,6 +57,24 @@ async def test_every_exception_has_one_form_and_tells_no_secrets(error: Exceptio
     assert body["detail"] == body["message"]
     assert "secret" not in response.text
     assert ("request_id" in body) == (status >= 500)
+
+
+async def test_a_secret_in_a_path_is_not_logged(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    token = str(uuid4())
+    # There is no database, so both fail.
+    transport = httpx.ASGITransport(create_app(settings), raise_app_exceptions=False)  # type: ignore[arg-type]
+    before = logging.getLogger().handlers[:]
+    try:
+        configure_logging(replace(settings, log_format="json"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://agentplat") as client:
+            answers = [await client.get(path) for path in (f"/api/public/shared/{token}", "/health")]
+    finally:
+        logging.getLogger().handlers[:] = before
+    assert [answer.status_code >= 500 for answer in answers] == [True, True]
+    logged = capsys.readouterr().err
+    assert token not in logged
+    failed = [json.loads(line) for line in logged.splitlines()]
+    assert [one["path"] for one in failed] == ["/api/public/shared/{share_token}", "/health"]
 
 
 async def test_text_that_has_no_place_in_the_database_is_the_clients_mistake() -> None:

@@ -37,6 +37,8 @@ UNREACHABLE = (
 # Far beyond what anybody draws, and far from where code that follows a value downwards runs out of stack.
 MAX_NESTING = 100
 
+# Path parameters by whose name one sees that they are no mere ids.
+_SECRET = re.compile("token|secret|signature|password")
 _PLACE = re.compile(r" - at (?:`key` in )?`(?:(?:key|value) in )?\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _MISSING = re.compile(r"^Object missing required field `(.+?)`")
@@ -55,8 +57,16 @@ def render(request: Request[Any, Any, Any], error: Exception) -> Response[dict[s
         body["hint"] = known.hint
     if known.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         body["request_id"] = request.scope.get("request_id")
-        _log.error("request_failed", method=request.method, path=request.scope["path"], code=known.code, exc_info=error)
+        _log.error("request_failed", method=request.method, path=_logged_path(request), code=known.code, exc_info=error)
     return Response(body, status_code=known.status, headers=dict(known.headers), media_type="application/json")
+
+
+def _logged_path(request: Request[Any, Any, Any]) -> str:
+    """The path, or its template where one of its parameters lets in whoever knows it."""
+    scope: Any = request.scope
+    if any(_SECRET.search(name) for name in scope.get("path_params", ())):
+        return str(scope["path_template"])
+    return str(scope["path"])
 
 
 def _known(request: Request[Any, Any, Any], error: Exception) -> AppError:
