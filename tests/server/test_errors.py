@@ -45,6 +45,10 @@ async def answer(error: Exception) -> httpx.Response:
         (ConnectionRefusedError("secret text"), 503, "unavailable"),
         (TimeoutError("secret text"), 503, "unavailable"),
         (asyncpg.AdminShutdownError("secret text"), 503, "unavailable"),
+        (asyncpg.DeadlockDetectedError("secret text"), 503, "unavailable"),
+        (asyncpg.InterfaceError("connection is closed: secret text"), 503, "unavailable"),
+        (asyncpg.InterfaceError("the server expects 1 argument: secret text"), 500, "internal"),
+        (FileNotFoundError("secret text"), 503, "unavailable"),
         (redis.exceptions.ConnectionError("secret text"), 503, "unavailable"),
         (asyncpg.UniqueViolationError("secret text"), 500, "internal"),
     ],
@@ -57,6 +61,7 @@ async def test_every_exception_has_one_form_and_tells_no_secrets(error: Exceptio
     assert body["detail"] == body["message"]
     assert "secret" not in response.text
     assert ("request_id" in body) == (status >= 500)
+    assert ("retry-after" in response.headers) == (status == 503)
 
 
 async def test_a_secret_in_a_path_is_not_logged(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

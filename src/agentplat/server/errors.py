@@ -22,17 +22,18 @@ from agentplat.infra.telemetry import get_logger
 
 _log = get_logger(__name__)
 
-# Postgres or Redis is down, restarting or full: not our mistake, and over soon.
+# Postgres or Redis is down, restarting, full, or has chosen us to give way: not our mistake, and over soon. A socket
+# that isn't there, or a name that leads nowhere, is an OSError.
 UNREACHABLE = (
-    ConnectionError,
-    TimeoutError,
+    OSError,
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
 )
+RETRY_SECONDS = 5
 
 # Far beyond what anybody draws, and far from where code that follows a value downwards runs out of stack.
 MAX_NESTING = 100
@@ -58,7 +59,10 @@ def render(request: Request[Any, Any, Any], error: Exception) -> Response[dict[s
     if known.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         body["request_id"] = request.scope.get("request_id")
         _log.error("request_failed", method=request.method, path=_logged_path(request), code=known.code, exc_info=error)
-    return Response(body, status_code=known.status, headers=dict(known.headers), media_type="application/json")
+    headers = dict(known.headers)
+    if isinstance(known, Unavailable):
+        headers.setdefault("Retry-After", str(RETRY_SECONDS))
+    return Response(body, status_code=known.status, headers=headers, media_type="application/json")
 
 
 def _logged_path(request: Request[Any, Any, Any]) -> str:
@@ -82,9 +86,14 @@ def _known(request: Request[Any, Any, Any], error: Exception) -> AppError:
         return _of_http(request, error)
     if isinstance(error, asyncpg.CharacterNotInRepertoireError):
         return invalid([_problem("value_error", ["request"], "A text contains the character U+0000")])
-    if isinstance(error, UNREACHABLE):
+    if isinstance(error, UNREACHABLE) or _is_lost(error):
         return Unavailable()
     return AppError(hint=_HINT)
+
+
+def _is_lost(error: Exception) -> bool:
+    """A connection that went away between two statements. What else is an InterfaceError is a mistake of ours."""
+    return isinstance(error, asyncpg.InterfaceError) and "connection is closed" in str(error)
 
 
 _HINT = "Please report this with the request id; the server's log has the cause under it."

@@ -77,7 +77,10 @@ REFUSALS = {
     "422": ("Invalid", "The request does not have the expected form."),
     "429": ("TooMany", "These are too many requests; `Retry-After` says in how many seconds to try again."),
     "500": ("Failed", "Something went wrong on our side. `request_id` says under which id the log has it."),
-    "503": ("Unavailable", "A service that this needs can't be reached right now."),
+    "503": (
+        "Unavailable",
+        "A service that this needs is away; `Retry-After` says in how many seconds to try again.",
+    ),
 }
 _IF_NONE_MATCH: dict[str, Any] = {
     "name": "If-None-Match",
@@ -198,7 +201,7 @@ def _collect(value: Any, schemas: dict[str, Any], named: set[str]) -> None:
 
 def _refusal(status: str, text: str) -> dict[str, Any]:
     response = {"description": text, "content": _content("HTTPValidationError" if status == "422" else "Error")}
-    if status == "429":
+    if status in ("429", "503"):
         response["headers"] = {"Retry-After": {"required": True, "schema": {"type": "string"}}}
     return response
 
