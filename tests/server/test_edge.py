@@ -187,9 +187,8 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
 ) -> None:
     app = create_app(replace(settings, request_seconds=0.3))
     assert (await send(app, make_token, [], 0))[0] == 408
-    # A byte now and then gains nothing.
-    status, seconds = await send(app, make_token, [b"x"] * 10_000, 0.02)
-    assert (status, seconds < 5) == (408, True)
+    # A byte now and then gains nothing: all of them would come for minutes.
+    assert (await send(app, make_token, [b"x"] * 10_000, 0.02))[0] == 408
 
 
 async def test_a_large_body_may_take_longer(db: Database, settings: Settings, make_token: Callable[..., str]) -> None:

@@ -21,7 +21,7 @@ from agentplat.infra.redis import connect
 from agentplat.infra.settings import Settings
 from agentplat.server.app import create_app
 from agentplat.server.lifespan import LIMITS
-from agentplat.server.limits import ADDRESS, USER, WINDOW_SECONDS, Limits
+from agentplat.server.limits import ADDRESS, BLIND_SECONDS, USER, WINDOW_SECONDS, Limits
 
 Client = Callable[..., httpx.AsyncClient]
 
@@ -85,14 +85,14 @@ async def test_processes_share_a_limit(limited: Client) -> None:
 
 async def test_answers_tell_what_is_left(limited: Client) -> None:
     client = limited("ann", rate_limit=6)
-    lefts = []
-    for _ in range(6):
+    began = monotonic()
+    for left in (5, 4, 3, 2, 1, 0):
         answer = await client.get("/api/graphs")
         assert answer.headers["ratelimit-limit"] == "6"
         assert 0 < int(answer.headers["ratelimit-reset"]) <= 60
-        lefts.append(int(answer.headers["ratelimit-remaining"]))
-    assert lefts == [5, 4, 3, 2, 1, 0]
-    refused = await client.get("/api/graphs")
+        assert left <= int(answer.headers["ratelimit-remaining"]) <= left + gained(6, began)
+    while (refused := await client.get("/api/graphs")).status_code == 200:
+        pass  # it has gained one meanwhile, as it does every ten seconds
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
     assert refused.json()["detail"] == "At most 6 requests a minute are taken from one user"
     assert 1 <= int(refused.headers["retry-after"]) <= 10
@@ -152,8 +152,9 @@ async def test_a_redis_that_does_not_answer_is_not_waited_for_twice(limited: Cli
     silent = await asyncio.start_server(listen, "127.0.0.1", 0)
     hanging = connect(f"redis://127.0.0.1:{silent.sockets[0].getsockname()[1]}/0")
     client = limited("ann", using=hanging, patience=0.5, rate_limit=10)
+    began = monotonic()
     assert (await taken(client, 20))[200] == 20
-    assert heard == 1
+    assert 1 <= heard <= 1 + (monotonic() - began) / BLIND_SECONDS
     await hanging.aclose()
     await left.wait()
     silent.close()
@@ -185,11 +186,13 @@ async def test_a_key_has_a_limit_of_its_own_within_its_owners(limited: Client, r
 
 
 async def test_strangers_are_limited_by_their_address(limited: Client) -> None:
-    client = limited(rate_limit_sign_in=5)
+    client, began = limited(rate_limit_sign_in=5), monotonic()
     body = {"email": "ann@example.com", "password": "wrong"}
     answers = [await client.post("/auth/v1/token?grant_type=refresh_token", json=body) for _ in range(7)]
-    assert [answer.status_code for answer in answers] == [400] * 5 + [429] * 2
-    assert answers[-1].json()["code"] == "rate_limited"
+    found = Counter(answer.status_code for answer in answers)
+    assert 5 <= found[400] <= 5 + gained(5, began)
+    assert found[429] == 7 - found[400]
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 429} <= {"rate_limited"}
     assert (await client.get("/health")).status_code == 200
 
 

@@ -25,6 +25,7 @@ from agentplat.runs import queries
 from agentplat.server.app import create_app
 from agentplat.server.openapi import document
 from tests.support.api import NOBODYS_ID, Api, created, leaving
+from tests.support.conditions import until
 from tests.support.operations import CREDITS, INTEGRATIONS, OPERATIONS, SCHEDULE, SECRET, TEXT, Ids, Operation
 from tests.support.statements import said
 from tests.support.stripe import API_KEY, WEBHOOK_SECRET, FakeStripe, running
@@ -40,6 +41,8 @@ PERMISSIONS = [
     "MANAGE_INTEGRATIONS",
     "DELETE_INTEGRATIONS",
 ]
+# Of Ann's, at the beginning.
+RUNS = 4
 BY_NAME = {one.name: one for one in OPERATIONS}
 
 
@@ -77,7 +80,7 @@ async def ids(api: Api, db: Database, redis: Redis, stripe: FakeStripe) -> Async
     await queries.ensure_partition(now().date())  # as workers do
     ann = api("ann")
     graph = (await created(ann), await created(ann), await created(ann))[0]
-    runs = [await ok(ann.post(f"/api/graphs/{graph['id']}/execute/1", json={})) for _ in range(4)]
+    runs = [await ok(ann.post(f"/api/graphs/{graph['id']}/execute/1", json={})) for _ in range(RUNS)]
     shared = await ok(ann.post(f"/api/graphs/{graph['id']}/executions/{runs[0]['id']}/share"))
     keys = [(await key_of(ann, *PERMISSIONS)) for _ in range(2)]
     schedules = [await ok(ann.post(f"/api/graphs/{graph['id']}/schedules", json=SCHEDULE)) for _ in range(3)]
@@ -264,6 +267,7 @@ async def test_statements_are_counted(
     """As its owner calls each. There are several of everything, so one statement per thing would show."""
     ann, root, program = api("ann"), api("root", role="admin"), api()
     program.headers["X-API-Key"] = ids["api_key"]
+    await until(lambda: runs_are_counted(ann))
     transport = httpx.ASGITransport(leaving(create_app(settings)))
     async with httpx.AsyncClient(transport=transport, base_url=ann.base_url, headers=ann.headers) as impatient:
         wrong = {}
@@ -275,6 +279,11 @@ async def test_statements_are_counted(
             if (status, len(statements)) != (operation.answer, operation.statements):
                 wrong[operation.name] = [status, len(statements), *statements]
         assert wrong == {}
+
+
+async def runs_are_counted(client: httpx.AsyncClient) -> bool:
+    """Onboarding counts runs once they have settled, which takes it statements that no other look at it does."""
+    return bool((await ok(client.get("/api/onboarding")))["agentRuns"] == RUNS)
 
 
 async def counted(client: httpx.AsyncClient, operation: Operation, ids: Ids) -> tuple[int, list[str]]:

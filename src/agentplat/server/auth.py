@@ -75,7 +75,8 @@ class Authentication(ASGIMiddleware):
             raise InPersonOnly
         if target and target != user.id:
             admin, user = user, await accounts.impersonate(user, target)
-            _log.info("impersonation", admin_id=admin.id, user_id=user.id, path=scope["path"])
+            asked = {"method": scope["method"], "path": scope["path"]}  # type: ignore[typeddict-item]
+            _log.info("impersonation", admin_id=admin.id, user_id=user.id, **asked)
         else:
             await accounts.ensure_user(user)
         return user
