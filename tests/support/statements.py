@@ -1,5 +1,6 @@
 """How many statements something costs."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,12 +16,15 @@ _statements: ContextVar[list[str] | None] = ContextVar("statements", default=Non
 
 @contextmanager
 def said() -> Iterator[list[str]]:
-    """The statements of what the block does, itself or in tasks that it starts."""
+    """The statements of what the block does, itself or in tasks that it starts, or that is done in rounds for all who
+    ask at the same time: those have a context of their own, whoever asks.
+    """
     statements: list[str] = []
 
     def counting(run: Any) -> Any:
         async def counted(self: Database, sql: str, *args: Any) -> Any:
-            if _statements.get() is statements:
+            task = asyncio.current_task()
+            if _statements.get() is statements or (task is not None and task.get_name() == "gathering"):
                 statements.append(sql)
             return await run(self, sql, *args)
 
