@@ -12,7 +12,6 @@ from redis.asyncio import Redis
 
 from agentplat.credits import service as credits
 from agentplat.infra.db import Database
-from agentplat.runs import control
 from tests.support.api import NOBODYS_ID, Api, created
 from tests.support.conditions import until
 from tests.support.locks import waiting
@@ -67,7 +66,7 @@ async def test_many_at_once_take_few_statements_and_all_are_stored(api: Api, gra
 async def test_many_at_once_ring_once_each(api: Api, graph: Any, redis: Redis) -> None:
     answers = await asyncio.gather(*(execute(api("ann"), graph) for _ in range(20)))
     assert len(ids(answers)) == 20
-    assert await redis.llen(control._bell()) == 20
+    assert await redis.llen("agentplat:bell") == 20
 
 
 async def test_a_refused_one_takes_nobody_along(api: Api, graph: Any, db: Database) -> None:

@@ -24,9 +24,7 @@ HEAD = (
 )
 
 GraphRef = tuple[str, int]
-# Without a version: whichever is active.
-WantedRef = tuple[str, int | None]
-# The user comes first.
+# Whose it must be, and without a version whichever is active.
 WantedByUser = tuple[str, str, int | None]
 
 MOST_AT_ONCE = 100
