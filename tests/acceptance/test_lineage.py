@@ -1,11 +1,11 @@
 """A22, A25 and A27 through the API: agents within agents, stops, reviews."""
 
-import asyncio
 from typing import Any
 
 from tests.runs.test_reviewing import A27
 from tests.runs.test_subruns import CHILD
 from tests.support.client import User, executions
+from tests.support.conditions import until
 from tests.support.drawing import SLOW, STORE, agent, draw
 
 
@@ -39,7 +39,7 @@ async def test_a25_stop(user: User) -> None:
         {
             "s1": (SLOW, {"v": 1, "delay": 0.2}),
             "n1": (STORE, {}),
-            "s2": (SLOW, {"v": 1, "delay": 30}),
+            "s2": (SLOW, {"v": 1, "delay": 600}),
             "n2": (STORE, {}),
         },
         "s1.out -> n1.input",
@@ -47,9 +47,11 @@ async def test_a25_stop(user: User) -> None:
     )
     graph, names = await user.create(drawing)
     run = await user.start(graph)
-    async with asyncio.timeout(10):
-        while "n1" not in executions(await user.look(run), names):
-            await asyncio.sleep(0.02)
+
+    async def quick_is_over() -> bool:
+        return executions(await user.look(run), names).get("n1", [("", 0, 0)])[0][0] == "COMPLETED"
+
+    await until(quick_is_over)
     assert (await user.stop(run))["status"] == "TERMINATED"
     seen = await user.look(run)
     assert {name: [status for status, _, _ in ends] for name, ends in executions(seen, names).items()} == {
@@ -65,10 +67,12 @@ async def test_a27_review(user: User) -> None:
     graph, names = await user.create(A27)
     for approved in (True, False):
         run = await user.start(graph)
-        async with asyncio.timeout(10):
-            while not (waiting := (await user.http.get(f"/api/review/execution/{run['id']}")).json()):
-                await asyncio.sleep(0.02)
-        (review,) = waiting
+
+        async def waiting(of: str = run["id"]) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = (await user.http.get(f"/api/review/execution/{of}")).json()
+            return found
+
+        (review,) = await until(waiting)
         assert (review["payload"], review["instructions"]) == ("draft", "Draft")
         pending: list[dict[str, Any]] = (await user.http.get("/api/review/pending")).json()
         assert [one["node_exec_id"] for one in pending] == [review["node_exec_id"]]

@@ -133,9 +133,9 @@ class TestPatterns:
 class TestCode:
     def test_time_grows_with_the_text_and_not_with_its_square(self) -> None:
         text = "x```python\n" * 30_000
-        started = time.perf_counter()
+        started = time.process_time()
         assert [name for name, _ in outputs(code.CodeExtractionBlock, {"text": text})] == ["remaining_text"]
-        assert time.perf_counter() - started < 3
+        assert time.process_time() - started < 3
 
     @pytest.mark.parametrize(
         ("text", "decoded"), [(r"a\nb", "a\nb"), (r"\x41\u0042\U00000043", "ABC"), (r"\"\\", '"\\'), (r"\z", r"\z")]

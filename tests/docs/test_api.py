@@ -55,7 +55,7 @@ def test_the_sessions_in_order(platform: Platform) -> None:
         env=environment(JWT_VERIFY_KEY=settings.jwt_verify_key or "", DATABASE_URL=settings.database_url or ""),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -50,7 +50,7 @@ def paste(platform: Platform) -> Paste:
             env=env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, done.stderr

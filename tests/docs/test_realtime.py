@@ -29,7 +29,7 @@ def test_the_sessions_in_order(platform: Platform) -> None:
         env=environment(JWT_VERIFY_KEY=platform.settings.jwt_verify_key or ""),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

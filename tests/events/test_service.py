@@ -5,14 +5,13 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-import pytest
 from redis.asyncio import Redis
 
 from agentplat.events import service as events
 from agentplat.events.groups import consume
 from agentplat.events.models import Notification, RunRecord
 from agentplat.events.streams import MAX_BODY, Record, stream_of
-from tests.support.conditions import connections_at, until
+from tests.support.conditions import PATIENCE_SECONDS, connections_at, until
 
 
 def record(number: int, body: bytes = b"[]", user_id: str = "ann") -> RunRecord:
@@ -22,18 +21,19 @@ def record(number: int, body: bytes = b"[]", user_id: str = "ann") -> RunRecord:
 async def test_records_and_notifications_arrive_in_order(redis: Redis) -> None:
     following = events.follow()
     assert await anext(following) == []
+    before = time.time()
     sent: list[Record] = [record(1), record(2, b"[1]")]
     assert await events.publish([one for one in sent if isinstance(one, RunRecord)])
     assert await events.notify("ann", {"type": "t", "event": "e"})
     got: list[Record] = []
     while len(got) < 3:
-        got += await asyncio.wait_for(anext(following), 5)
+        got += await asyncio.wait_for(anext(following), PATIENCE_SECONDS)
     await following.aclose()
     assert [one.seq for one in got if isinstance(one, RunRecord)] == [1, 2]
     assert got[-1] == Notification(user_id="ann", payload=b'{"type":"t","event":"e"}')
     first = got[0]
     assert isinstance(first, RunRecord)
-    assert first.published == pytest.approx(time.time(), abs=5)
+    assert before - 0.001 <= first.published <= time.time()  # it is told in whole milliseconds
 
 
 async def test_a_large_body_stays_out_of_the_stream(redis: Redis) -> None:
@@ -42,7 +42,7 @@ async def test_a_large_body_stays_out_of_the_stream(redis: Redis) -> None:
     assert await events.publish([record(1, b"x" * MAX_BODY), record(2, b"x" * (MAX_BODY + 1))])
     got: list[RunRecord] = []
     while len(got) < 2:
-        got += await asyncio.wait_for(anext(following), 5)
+        got += await asyncio.wait_for(anext(following), PATIENCE_SECONDS)
     await following.aclose()
     assert [one.body is None for one in got] == [False, True]
 
@@ -76,7 +76,7 @@ async def test_a_group_shares_what_there_is_and_takes_over_from_the_dead(redis: 
         for name in handled
     ]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(2 * PATIENCE_SECONDS):
             await until(both_read)
             for number in range(100):
                 assert await events.publish([record(number, user_id=f"user {number}")])

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from tests.conftest import REDIS_DATABASES
 from tests.support.client import User, executions
 from tests.support.conditions import until
 from tests.support.drawing import BLOCK, BLOCK_AGAIN, CRASH, EXIT, SPIN, STEP, STORE, Drawing, draw
+from tests.support.gates import Gate
 from tests.support.processes import environment, eventually, free_port
 from tests.support.services import Servers, create_database, drop_database, redis_database
 
@@ -79,9 +81,10 @@ def kill(platform: Platform, name: str) -> int:
     return pid
 
 
-def counting(block: str, path: Path, count: int = 10, delay: float = 0.2) -> Drawing:
+def counting(block: str, path: Path, gate: Gate, count: int = 10) -> Drawing:
+    """It emits one number, and the others once the gate is open."""
     return draw(
-        {"b": (block, {"count": count, "delay": delay, "path": str(path)}), "s": (STORE, {}), "e": (STORE, {})},
+        {"b": (block, {"count": count, "path": str(path), "gate": gate.path}), "s": (STORE, {}), "e": (STORE, {})},
         "b.n -> s.input",
         "b.error -> e.input",
     )
@@ -123,24 +126,29 @@ async def test_stopping_a_run_kills_the_child_in_which_it_spins(platform: Platfo
     await until(lambda: lines(tmp_path / "pid"))
     pid = int(lines(tmp_path / "pid")[0][0])
     assert (await user.stop(run))["status"] == "TERMINATED"
-    await until(lambda: not alive(pid), 5)
+    await until(lambda: not alive(pid))
 
 
-async def test_the_death_of_the_process_that_executes_a_node(apart: Platform, apart_user: User, tmp_path: Path) -> None:
+async def test_the_death_of_the_process_that_executes_a_node(
+    apart: Platform, apart_user: User, tmp_path: Path, gate: Gate
+) -> None:
     """What may be repeated is repeated, with each output once; the rest is interrupted. The children die with it."""
     found = {}
     for block in (BLOCK, BLOCK_AGAIN):
-        graph, names = await apart_user.create(counting(block, tmp_path / block))
+        graph, names = await apart_user.create(counting(block, tmp_path / block, gate))
         found[block] = (await apart_user.start(graph), names)
     for block, (run, names) in found.items():
         await until(lambda path=tmp_path / block: lines(path))  # type: ignore[misc]
-        async with asyncio.timeout(30):
-            while "s" not in executions(await apart_user.look(run), names):
-                await asyncio.sleep(0.02)
+
+        async def has_one(run: Any = run, names: Any = names) -> bool:
+            return "s" in executions(await apart_user.look(run), names)
+
+        await until(has_one)
     children = [int(line[0]) for block in found for line in lines(tmp_path / block)]
     dead = kill(apart, NODES)
     await until(lambda: not any(map(alive, children)))
     await until(lambda: apart.child(NODES).pid != dead)
+    gate.open()
 
     run, names = found[BLOCK]
     nodes = executions(await apart_user.finished(run, 60), names)
@@ -162,14 +170,15 @@ async def test_the_death_of_the_process_that_executes_a_node(apart: Platform, ap
 
 
 async def test_a_node_goes_on_while_the_worker_of_its_run_is_killed(
-    apart: Platform, apart_user: User, tmp_path: Path
+    apart: Platform, apart_user: User, tmp_path: Path, gate: Gate
 ) -> None:
     log = tmp_path / "log"
-    graph, names = await apart_user.create(counting(BLOCK, log))
+    graph, names = await apart_user.create(counting(BLOCK, log, gate))
     run = await apart_user.start(graph)
     await until(lambda: lines(log))
     dead = kill(apart, RUNS)
     await until(lambda: apart.child(RUNS).pid != dead)
+    gate.open()
     nodes = executions(await apart_user.finished(run, 60), names)
     assert [(status, output) for status, _, output in nodes["b"]] == [("COMPLETED", {"n": list(range(10))})]
     assert [output["output"] for _, _, output in nodes["s"]] == [[n] for n in range(10)]
@@ -177,17 +186,18 @@ async def test_a_node_goes_on_while_the_worker_of_its_run_is_killed(
 
 
 async def test_a_job_that_is_delivered_many_times_is_executed_once(
-    apart: Platform, apart_user: User, tmp_path: Path
+    apart: Platform, apart_user: User, tmp_path: Path, gate: Gate
 ) -> None:
     log = tmp_path / "log"
-    graph, names = await apart_user.create(counting(BLOCK, log, count=4))
+    graph, names = await apart_user.create(counting(BLOCK, log, gate, count=4))
     run = await apart_user.start(graph)
     client = Redis.from_url(apart.settings.redis_url or "")
     try:
         jobs = RedisQueue(client, name=f"{{{apart.settings.redis_prefix}}}:nodes")
+        await until(lambda: lines(log))
         for number in range(10):
             await jobs.enqueue(NODE, key=f"again-{run['id']}-{number}", timeout=0, run_id=run["id"], activation=1)
-            await asyncio.sleep(0.05)  # while it is executed, and not all before
+        gate.open()
         nodes = executions(await apart_user.finished(run, 60), names)
     finally:
         await client.aclose()

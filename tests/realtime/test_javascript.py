@@ -60,7 +60,7 @@ async def test_what_a_browser_would_do(shown: str, user: User, tmp_path: Path) -
     graph, _ = await user.create(DRAWING)
     run = await user.start(graph)
     done = subprocess.run(  # noqa: ASYNC221 - nothing else happens here meanwhile
-        [*NODE, str(script), user.url, user.token, run["id"]], capture_output=True, text=True, timeout=60, check=False
+        [*NODE, str(script), user.url, user.token, run["id"]], capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     seen: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
