@@ -12,6 +12,7 @@ from agentplat.infra.db import Database
 from agentplat.infra.errors import ConfigError
 from agentplat.infra.settings import Settings
 from agentplat.infra.uow import after_commit, unit_of_work
+from tests.support.conditions import until
 
 
 class Users(Table, tablename="users"):
@@ -118,11 +119,13 @@ async def test_only_a_connection_in_order_is_used_again(db: Database) -> None:
     with pytest.raises(asyncpg.UndefinedTableError):
         await db.fetch("SELECT FROM nowhere")
     assert await backend() == first
-    with suppress(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await db.execute("SELECT pg_sleep(1)")
+    asking = asyncio.create_task(db.execute("SELECT pg_sleep(600)"))
+    at = "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND datname = current_database()"
+    cut_off = await until(lambda: db.fetchval(at))
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
     second = await backend()
-    assert second != first
+    assert second != cut_off
     # A process of the server that dies, as by `kill -9`, and then what follows from a driver that has lost its place.
     with pytest.raises(asyncpg.PostgresError):
         await db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
