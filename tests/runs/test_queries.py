@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, date, timedelta
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -12,7 +13,9 @@ from agentplat.infra.db import Database
 from agentplat.runs import commits, listing, queries, turns
 from agentplat.runs.commits import Ending, Write
 from agentplat.runs.models import RunRow
+from tests.support.conditions import until
 from tests.support.drawing import STORE, draw
+from tests.support.locks import waiting
 from tests.support.world import save, start
 
 LEASE = timedelta(seconds=30)
@@ -129,6 +132,31 @@ async def test_leases_are_renewed_together_and_tell_of_stops(run_id: str) -> Non
     await claimed(foreign, "w2")
     assert await queries.request_stop("ann", [other], now(), graph.id) == [other]
     assert await queries.renew([run_id, other, foreign], "w1", LEASE) == {run_id: False, other: True}
+
+
+@pytest.mark.parametrize("what", ["renew", "release", "commit"])
+async def test_many_runs_are_locked_in_the_order_of_their_ids(run_id: str, db: Database, what: str) -> None:
+    """As who stops many does. Who waits for the first one holds no other, so nobody waits for whom he holds up."""
+    graph = await save(GRAPH)
+    ids = sorted([run_id, *[(await start(graph)).id for _ in range(5)]], reverse=True)
+    rows = [await claimed(one) for one in ids]
+    first = ids[-1]
+    doing: asyncio.Task[Any]
+    async with db.pool.acquire() as holder, db.pool.acquire() as other:
+        held = holder.transaction()
+        await held.start()
+        await holder.execute("SELECT FROM runs WHERE id = $1 FOR UPDATE", first)
+        if what == "commit":
+            doing = asyncio.create_task(commits.commit([write(row, 1) for row in rows], "w1"))
+        elif what == "renew":
+            doing = asyncio.create_task(queries.renew(ids, "w1", LEASE))
+        else:
+            doing = asyncio.create_task(queries.release(ids, "w1"))
+        await until(lambda: waiting(db))
+        # Fails where one of them is locked.
+        await other.execute("SELECT FROM runs WHERE id <> $1 FOR UPDATE NOWAIT", first)
+        await held.rollback()
+    await doing
 
 
 async def test_released_runs_can_be_claimed_at_once(run_id: str) -> None:

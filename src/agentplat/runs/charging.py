@@ -45,7 +45,7 @@ _RECORD = f"""
     ), held AS (
         SELECT r.id, r.fence, r.user_id FROM runs r
         WHERE r.lease_owner = $1 AND r.status = 'RUNNING' AND (r.id, r.fence) IN (SELECT run_id, fence FROM batch)
-        FOR SHARE
+        ORDER BY r.id FOR SHARE
     ), fresh AS (
         SELECT b.*, held.user_id FROM batch b JOIN held ON held.id = b.run_id AND held.fence = b.fence
         WHERE NOT EXISTS (SELECT FROM journal j WHERE (j.run_id, j.seq, j.run_day) = (b.run_id, b.seq, b.run_day))

@@ -105,7 +105,7 @@ _CTES = """
         SELECT r.id, r.fence FROM runs r
         WHERE r.lease_owner = $1 AND r.status = 'RUNNING'
             AND (r.id, r.fence) IN (SELECT run_id, fence FROM batch)
-        FOR SHARE
+        ORDER BY r.id FOR SHARE  -- in order, so that who stops many of them and this don't wait for each other
     ), written AS (
         INSERT INTO journal (run_id, seq, run_day, fence, body, handles)
         SELECT b.run_id, b.seq, b.run_day, b.fence, b.body, b.handles

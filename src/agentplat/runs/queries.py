@@ -22,6 +22,12 @@ COLUMNS = (
     "outputs, node_executions"
 )
 
+# In the order of their ids, as who stops many runs locks them, so that no two wait for each other.
+_HELD_IN_ORDER = """
+    SELECT id FROM runs
+    WHERE id = ANY($1::text[]) AND lease_owner = $2 AND status = 'RUNNING' ORDER BY id FOR NO KEY UPDATE
+"""
+
 
 async def insert(row: RunRow, parent_fence: int | None = None) -> bool:
     """Store a run that was accepted. One that is there already stays: a sub-run's id follows from its parent.
@@ -124,10 +130,10 @@ async def insert_many(rows: Sequence[RunRow], most_waiting: int, *, patient: boo
 async def renew(run_ids: Sequence[str], owner: str, lease: timedelta) -> dict[str, bool]:
     """Prolong leases. Returns the runs still held, each with whether its stop was asked for."""
     rows = await db().fetch(
-        """
-        UPDATE runs SET lease_until = now() + $3
-        WHERE id = ANY($1::text[]) AND lease_owner = $2 AND status = 'RUNNING'
-        RETURNING id, stop_requested_at IS NOT NULL AS stopping
+        f"""
+        WITH held AS MATERIALIZED ({_HELD_IN_ORDER})
+        UPDATE runs r SET lease_until = now() + $3 FROM held WHERE r.id = held.id
+        RETURNING r.id, r.stop_requested_at IS NOT NULL AS stopping
         """,
         list(run_ids),
         owner,
@@ -139,9 +145,9 @@ async def renew(run_ids: Sequence[str], owner: str, lease: timedelta) -> dict[st
 async def release(run_ids: Sequence[str], owner: str) -> None:
     """Give leases back, so that another worker needn't wait for their end."""
     await db().execute(
-        """
-        UPDATE runs SET lease_until = now(), lease_owner = NULL
-        WHERE id = ANY($1::text[]) AND lease_owner = $2 AND status = 'RUNNING'
+        f"""
+        WITH held AS MATERIALIZED ({_HELD_IN_ORDER})
+        UPDATE runs r SET lease_until = now(), lease_owner = NULL FROM held WHERE r.id = held.id
         """,
         list(run_ids),
         owner,
