@@ -2,16 +2,16 @@
 
 from typing import Annotated
 
-from litestar import Router, delete, get, patch, post, put
+from litestar import get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, PathParameter, QueryParameter
+from litestar.types import ControllerRouterHandler
 
 from agentplat.accounts.models import User
 from agentplat.graphs import service
 from agentplat.graphs.models import (
     MAX_VERSION,
     CreateGraph,
-    DeleteGraphResponse,
     Graph,
     GraphMeta,
     GraphModel,
@@ -54,12 +54,6 @@ async def update_graph(graph_id: GraphId, data: JSONBody[Graph], user: CurrentUs
     return await service.update(user, graph_id, data)
 
 
-@delete("/{graph_id:str}", status_code=200)
-async def delete_graph(graph_id: GraphId, user: CurrentUser) -> DeleteGraphResponse:
-    """Delete all versions of a graph with their runs."""
-    return await service.delete(user, graph_id)
-
-
 @get("/{graph_id:str}/versions")
 async def list_versions(graph_id: GraphId, user: CurrentUser) -> list[GraphModel]:
     """The newest versions of a graph."""
@@ -86,18 +80,14 @@ async def change_settings(graph_id: GraphId, data: JSONBody[GraphSettingsPatch],
     return await service.change_settings(user, graph_id, data)
 
 
-router = Router(
-    "/api/graphs",
-    route_handlers=[
-        list_graphs,
-        create_graph,
-        get_graph,
-        update_graph,
-        delete_graph,
-        list_versions,
-        get_version,
-        set_active_version,
-        change_settings,
-    ],
-    tags=["graphs"],
-)
+# Without deleting a graph, which ends runs: it is in `runs.api`.
+handlers: list[ControllerRouterHandler] = [
+    list_graphs,
+    create_graph,
+    get_graph,
+    update_graph,
+    list_versions,
+    get_version,
+    set_active_version,
+    change_settings,
+]

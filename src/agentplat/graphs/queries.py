@@ -164,6 +164,11 @@ async def lock(user_id: str, graph_id: str) -> int | None:
     return highest
 
 
+async def hold(user_id: str, graph_id: str) -> None:
+    """Keep others from storing anything that refers to a version of this graph until the transaction ends."""
+    await db().execute("SELECT FROM graph_versions WHERE id = $1 AND user_id = $2 FOR UPDATE", graph_id, user_id)
+
+
 async def insert(user_id: str, drafts: Sequence[Draft]) -> list[GraphVersion]:
     moment = now()
     stored: list[GraphVersion] = []

@@ -204,8 +204,12 @@ async def set_active(user: User, graph_id: str, version: int) -> None:
         await queries.put_in_library(user.id, [(graph_id, version)])
 
 
+hold = queries.hold
+
+
 async def delete(user: User, graph_id: str) -> DeleteGraphResponse:
-    """All versions, with their library entries and runs. Zero when there was nothing of the user's to delete."""
+    """All versions, with their library entries and runs, whatever those are doing: see `runs.removal`. Zero when there
+    was nothing of the user's to delete."""
     return DeleteGraphResponse(version_counts=await queries.delete(user.id, graph_id) if is_id(graph_id) else 0)
 
 
@@ -240,17 +244,12 @@ async def _check(user: User, drafts: Sequence[Draft]) -> None:
 async def _with_known_origins(user: User, drafts: list[Draft], graph_id: str | None = None) -> list[Draft]:
     """What a file from elsewhere says that it was forked from means nothing here, unless the user has that, or it is
     what `graph_id` was forked from."""
-    claimed = [origin for draft in drafts if (origin := _origin(draft))]
+    claimed = [draft.origin for draft in drafts if draft.origin]
     known = await queries.known_origins(user.id, claimed, graph_id) if claimed else set()
     return [
-        draft if _origin(draft) in known else replace(draft, forked_from_id=None, forked_from_version=None)
+        draft if draft.origin in known else replace(draft, forked_from_id=None, forked_from_version=None)
         for draft in drafts
     ]
-
-
-def _origin(draft: Draft) -> GraphRef | None:
-    graph_id, version = draft.forked_from_id, draft.forked_from_version
-    return None if graph_id is None or version is None else (graph_id, version)
 
 
 def _one_active(drafts: Sequence[Draft]) -> list[Draft]:

@@ -8,10 +8,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, PathParameter, QueryParameter
 
 from agentplat.accounts.models import User
+from agentplat.graphs.models import DeleteGraphResponse
 from agentplat.infra.inbound import while_connected
 from agentplat.infra.ndjson import LINES, NDJSON, encode_lines, lines_as, wants_lines
 from agentplat.infra.refusals import refusal
-from agentplat.runs import bulk, reviewing, service, sharing
+from agentplat.runs import bulk, removal, reviewing, service, sharing
 from agentplat.runs.models import (
     BulkIds,
     BulkRead,
@@ -98,6 +99,12 @@ async def execute_graph(
     accepted = await service.accept(user.id, graph_id, graph_version, order, preset_id, idempotency_key)
     run = await while_connected(request, service.outcome(accepted.run, wait)) if wait else accepted.run
     return Response(run, headers=_applied(wait, accepted.replayed))
+
+
+@delete("/{graph_id:str}", status_code=200)
+async def delete_graph(graph_id: GraphId, user: CurrentUser) -> DeleteGraphResponse:
+    """Delete all versions of a graph with their runs. What those have started is stopped."""
+    return await removal.delete_graph(user, graph_id)
 
 
 @get("/executions")

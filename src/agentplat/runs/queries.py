@@ -344,14 +344,29 @@ async def find_final(run_ids: Sequence[str]) -> list[str]:
     return [row["id"] for row in rows]
 
 
-async def request_stop(user_id: str, run_ids: Sequence[str], now: datetime, graph_id: str | None = None) -> list[str]:
+async def find_going(user_id: str, graph_id: str) -> dict[str, tuple[str | None, int | None]]:
+    """The user's runs of a graph that are not final, hidden ones too, each with the run and activation above it."""
+    rows = await db().fetch(
+        """
+        SELECT id, parent_id, parent_activation FROM runs
+        WHERE graph_id = $2 AND user_id = $1 AND status IN ('QUEUED', 'RUNNING', 'REVIEW')
+        """,
+        user_id,
+        graph_id,
+    )
+    return {row["id"]: (row["parent_id"], row["parent_activation"]) for row in rows}
+
+
+async def request_stop(
+    user_id: str, run_ids: Sequence[str], now: datetime, graph_id: str | None = None, *, hidden: bool = False
+) -> list[str]:
     """Put the wish to stop on record, for the runs and all runs below them. Returns those that are not final yet."""
     rows = await db().fetch(
         """
         WITH RECURSIVE tree AS (
             SELECT id FROM runs
-            WHERE id = ANY($2::text[]) AND user_id = $1 AND ($4::text IS NULL OR graph_id = $4) AND NOT is_deleted
-                AND status IN ('QUEUED', 'RUNNING', 'REVIEW')
+            WHERE id = ANY($2::text[]) AND user_id = $1 AND ($4::text IS NULL OR graph_id = $4)
+                AND ($5 OR NOT is_deleted) AND status IN ('QUEUED', 'RUNNING', 'REVIEW')
             UNION
             SELECT r.id FROM runs r JOIN tree ON r.parent_id = tree.id
         ), locked AS MATERIALIZED (
@@ -366,6 +381,7 @@ async def request_stop(user_id: str, run_ids: Sequence[str], now: datetime, grap
         list(run_ids),
         now,
         graph_id,
+        hidden,
     )
     return [row["id"] for row in rows]
 

@@ -20,21 +20,29 @@ RETRY_SECONDS = 0.25
 _log = get_logger(__name__)
 
 
-async def stop_trees(user_id: str, run_ids: Sequence[str], graph_id: str | None = None) -> set[str]:
-    """Have runs and all runs below them stopped. Returns those of the given runs that were not final.
+async def stop_trees(
+    user_id: str, run_ids: Sequence[str], graph_id: str | None = None, *, hidden: bool = False
+) -> set[str]:
+    """Have runs and all runs below them stopped. Returns those of the given runs that were not final. Of those that
+    the user has deleted nothing is known, unless `hidden` ones are meant too.
 
     Those that no worker holds are final when this returns.
     """
-    stopping = await queries.request_stop(user_id, run_ids, now(), graph_id)
+    stopping = await queries.request_stop(user_id, run_ids, now(), graph_id, hidden=hidden)
     if not stopping:
         return set()
+    await carry_out(stopping)
+    return set(stopping).intersection(run_ids)
+
+
+async def carry_out(stopping: Sequence[str]) -> None:
+    """Do what is on record: tell those who hold the runs, and end those that nobody holds."""
     try:
         await control.send_stops(stopping)
     except Exception as error:
         # The request is recorded: a holder that isn't told finds it with its next heartbeat.
         _log.warning("stops_not_sent", runs=len(stopping), reason=str(error))
     await ending.terminate(stopping)
-    return set(stopping).intersection(run_ids)
 
 
 async def wait_for_ends(user_id: str, run_ids: Sequence[str]) -> dict[str, RunRow]:

@@ -6,10 +6,12 @@ started. What comes of it arrives in the parent's mail.
 
 from uuid import UUID, uuid5
 
+import asyncpg
 from msgspec.structs import replace
 
 from agentplat.engine.activation import Activation
 from agentplat.graphs import service as graphs
+from agentplat.graphs.errors import GraphNotFound
 from agentplat.infra.clock import now
 from agentplat.infra.errors import AppError
 from agentplat.runs import acceptance, mail, queries, stopping, view
@@ -61,9 +63,12 @@ async def start(parent: RunRow, request: RunRequest, act: Activation) -> None:
             parent=parent,
             parent_activation=act.number,
         )
+        stored = await queries.insert(row, parent.fence)
     except AppError as error:
         raise NotStarted(str(error)) from error
-    if await queries.insert(row, parent_fence=parent.fence):
+    except asyncpg.ForeignKeyViolationError:  # it was deleted since it was looked up
+        raise NotStarted(str(GraphNotFound(graph_id))) from None
+    if stored:
         await acceptance.announce(row)
 
 
@@ -79,4 +84,4 @@ async def introduce(user_id: str, tool: Tool) -> Tool:
 
 async def stop(parent: RunRow, act: Activation) -> None:
     """Have the run behind an agent node stopped, with all runs below it."""
-    await stopping.stop_trees(parent.user_id, [subrun_id(parent, act)])
+    await stopping.stop_trees(parent.user_id, [subrun_id(parent, act)], hidden=True)

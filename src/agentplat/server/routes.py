@@ -1,5 +1,6 @@
 """All routes of the API, one line per domain; and those of a process that serves the event sockets alone."""
 
+from litestar import Router
 from litestar.types import ControllerRouterHandler
 
 from agentplat.accounts.api import routers as accounts
@@ -8,10 +9,11 @@ from agentplat.blocks.api import router as blocks
 from agentplat.credits.api import router as credits
 from agentplat.external.api import router as external
 from agentplat.files.api import router as files
-from agentplat.graphs.api import router as graphs
+from agentplat.graphs.api import handlers as graphs
 from agentplat.integrations.api import router as integrations
 from agentplat.onboarding.api import router as onboarding
 from agentplat.realtime.api import router as realtime
+from agentplat.runs.api import delete_graph
 from agentplat.runs.api import router as runs
 from agentplat.schedules.api import router as schedules
 from agentplat.scoring.api import router as scoring
@@ -28,7 +30,7 @@ ROUTES: list[ControllerRouterHandler] = [
     files,
     integrations,
     credits,
-    graphs,
+    Router("/api/graphs", route_handlers=[*graphs, delete_graph], tags=["graphs"]),
     runs,
     schedules,
     scoring,

@@ -60,6 +60,12 @@ class Draft(Struct, frozen=True, kw_only=True):
     nodes: list[Node]
     links: list[Link]
 
+    @property
+    def origin(self) -> tuple[str, int] | None:
+        """What it was forked from: a graph and its version."""
+        graph_id, version = self.forked_from_id, self.forked_from_version
+        return None if graph_id is None or version is None else (graph_id, version)
+
 
 def complete(graph: Graph, user_id: str, specs: Specs, new_id: Callable[[], str]) -> list[Draft]:
     """The graph, then its sub-graphs: with ids everywhere, constants brought up to date, agent nodes relinked."""
