@@ -99,7 +99,7 @@ async def rival(db: Database, graph: Any) -> AsyncIterator[asyncpg.Connection]:
 
 async def blocked(connection: asyncpg.Connection) -> None:
     """Until somebody waits for a lock."""
-    await until(lambda: connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"), 5)
+    await until(lambda: connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
