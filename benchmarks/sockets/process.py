@@ -11,7 +11,7 @@ import psutil
 
 from agentplat.cli.supervisor import Platform, free_port
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 
 
 class Served:
@@ -43,19 +43,22 @@ async def served(platform: Platform, *arguments: str) -> AsyncIterator[Served]:
         env={**platform.env, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
-        async with asyncio.timeout(START_SECONDS):
-            while not await _answers(port):  # noqa: ASYNC110  (only a request tells)
+        # One client for all that it asks: making one takes the processor from the server that starts.
+        async with asyncio.timeout(START_SECONDS), httpx.AsyncClient() as client:
+            while not await _answers(client, port):
+                if process.returncode is not None:
+                    raise ConnectionError(f"{' '.join(arguments)} ended with status {process.returncode}")
                 await asyncio.sleep(0.05)
         yield Served(process.pid, port)
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await process.wait()
 
 
-async def _answers(port: int) -> bool:
+async def _answers(client: httpx.AsyncClient, port: int) -> bool:
     try:
-        async with httpx.AsyncClient() as client:
-            await client.get(f"http://127.0.0.1:{port}/health")
+        await client.get(f"http://127.0.0.1:{port}/health")
     except httpx.HTTPError:
         return False
     return True
