@@ -283,7 +283,7 @@ async def _state(fold: Fold) -> bytes:
 
 def _check(watched: WatchedRun, number: int | None, field: str) -> None:
     if number is not None and number > watched.number:
-        raise EventUnknown(f"{field}: there is no event {number} yet, the latest is {watched.number}")
+        raise EventUnknown(f"{field}: this is beyond the latest event, which is number {watched.number}")
 
 
 @asynccontextmanager
