@@ -1,5 +1,6 @@
 """`agentplat server`: the API under granian."""
 
+import multiprocessing
 import os
 import signal
 from contextlib import nullcontext
@@ -19,6 +20,17 @@ from agentplat.infra.settings import get_settings
 # Sockets count as requests in progress: this bounds the dashboards that one process serves.
 MOST_CONNECTIONS = 20_000
 STOP_SECONDS = 10
+# Has a worker process end its event streams.
+END_STREAMS = signal.SIGUSR1
+
+
+class _Server(Granian):  # type: ignore[misc, valid-type]
+    def shutdown(self, exit_code: int = 0) -> None:
+        """The workers wait for all that is being answered, and learn only of the streams what is to be done."""
+        for worker in multiprocessing.active_children():
+            if worker.pid is not None:
+                os.kill(worker.pid, END_STREAMS)
+        super().shutdown(exit_code)
 
 
 @click.command("server")
@@ -33,7 +45,7 @@ def command(host: str | None, port: int | None, processes: int | None) -> None:
     host, port = host or settings.host, port or settings.port
     check_port(host, port)
     processes = processes or settings.server_processes
-    server = Granian(
+    server = _Server(
         f"{__name__}:load",
         address=host,
         port=port,
@@ -61,7 +73,9 @@ def load() -> Any:
     # Killed rather than asked to stop: while it lingers it would hold the port that the next server needs.
     die_with(os.getppid(), signal.SIGKILL)
     from agentplat.infra.telemetry import configure_logging
+    from agentplat.realtime import service as realtime
     from agentplat.server.app import create_app
 
+    signal.signal(END_STREAMS, lambda *_: realtime.end_streams())
     configure_logging(get_settings())
     return create_app()

@@ -3,12 +3,15 @@
 Granian, which serves the API, needs several times the memory for each open socket: docs/adr/ has the figures (0016).
 """
 
+import socket
+
 import click
 import uvicorn
 
 from agentplat.cli.supervisor import check_port
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import configure_logging
+from agentplat.realtime import service as realtime
 from agentplat.server.app import create_socket_app
 
 PORT = 8001
@@ -16,6 +19,13 @@ STOP_SECONDS = 10
 # No client has that much to say; a longer frame closes its socket (1009).
 MAX_FRAME_BYTES = 1_000_000
 BACKLOG = 4096
+STARTUP_FAILURE = 3  # as uvicorn's own command ends
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        realtime.end_streams()
+        await super().shutdown(sockets)
 
 
 @click.command("websocket")
@@ -30,7 +40,7 @@ def command(host: str | None, port: int) -> None:
     host = host or settings.host
     check_port(host, port)
     configure_logging(settings)
-    uvicorn.run(
+    config = uvicorn.Config(
         create_socket_app,
         factory=True,
         host=host,
@@ -51,3 +61,7 @@ def command(host: str | None, port: int) -> None:
         backlog=BACKLOG,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    server = _Server(config)
+    server.run()
+    if not server.started:
+        raise SystemExit(STARTUP_FAILURE)

@@ -31,6 +31,13 @@ SETTLED = timedelta(seconds=10)
 DONE = -1
 
 _encode = msgspec.json.Encoder().encode
+_open: "set[EventStream]" = set()
+
+
+def end_all() -> None:
+    """End the streams of this process. Their clients resume elsewhere."""
+    for stream in _open:
+        stream.end()
 
 
 class Position(Struct, frozen=True, kw_only=True):
@@ -68,11 +75,13 @@ class EventStream:
         self._keep_alive = keep_alive
         self._filled = asyncio.Event()
         self._outbox = Outbox(self._filled.set)
+        _open.add(self)
         metrics.SOCKETS.inc()
 
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
+            _open.discard(self)
             metrics.SOCKETS.dec()
             await self.session.close()
 
