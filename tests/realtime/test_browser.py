@@ -91,7 +91,7 @@ def sockets(platform: Platform, port: int, origin: str) -> Iterator[None]:
     command = [sys.executable, "-m", "agentplat", "websocket", "--port", str(port)]
     with subprocess.Popen(command, env={**platform.env, "BACKEND_CORS_ALLOW_ORIGINS": origin}) as process:
         try:
-            eventually(lambda: answers(f"http://127.0.0.1:{port}", "/"))
+            eventually(lambda: answers(f"http://127.0.0.1:{port}", "/"), PATIENCE)
             yield
         finally:
             process.kill()

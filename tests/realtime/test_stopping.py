@@ -14,6 +14,7 @@ from tests.support.client import User
 from tests.support.drawing import SLOW, draw
 from tests.support.processes import answers, eventually
 
+PATIENCE = 120.0  # seconds, for a server on a machine that has much else to do
 ENDLESS = draw({"s": (SLOW, {"v": 1, "delay": 600})})
 
 
@@ -27,7 +28,8 @@ def serving(command: str, platform: Platform, port: int) -> Iterator[subprocess.
     )
     with process:
         try:
-            eventually(lambda: answers(f"http://127.0.0.1:{port}", "/" if command == "websocket" else "/health"))
+            path = "/" if command == "websocket" else "/health"
+            eventually(lambda: answers(f"http://127.0.0.1:{port}", path), PATIENCE)
             yield process
         finally:
             process.kill()
@@ -46,7 +48,7 @@ async def test_a_server_that_stops_ends_its_streams(command: str, platform: Plat
             assert (await anext(events))["id"] == "1"
             server.send_signal(signal.SIGTERM)
             rest = [event async for event in events if "data" in event]
-        _, said = server.communicate(timeout=60)
+        _, said = server.communicate(timeout=PATIENCE)
     await user.stop(run)
     assert "TERMINATED" not in [event["data"]["status"] for event in rest]
     assert (server.returncode, said) in ((0, ""), (-signal.SIGTERM, ""))
