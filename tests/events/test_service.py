@@ -5,13 +5,17 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from agentplat.events import service as events
 from agentplat.events.groups import consume
 from agentplat.events.models import Notification, RunRecord
 from agentplat.events.streams import MAX_BODY, Record, stream_of
+from agentplat.infra.redis import close_redis, connect, open_redis
+from agentplat.infra.settings import Settings
 from tests.support.conditions import PATIENCE_SECONDS, connections_at, until
+from tests.support.serving import serving
 
 
 def record(number: int, body: bytes = b"[]", user_id: str = "ann") -> RunRecord:
@@ -90,3 +94,37 @@ async def test_a_group_shares_what_there_is_and_takes_over_from_the_dead(redis: 
             member.cancel()
             with suppress(asyncio.CancelledError):
                 await member
+
+
+async def test_a_redis_that_hangs_holds_up_nobody_who_has_something_to_show(settings: Settings) -> None:
+    """It was there when this process began, and then answers nobody any more, without hanging up."""
+    assert settings.redis_url is not None
+    behind = connect(settings.redis_url).connection_pool.connection_kwargs
+    hanging = asyncio.Event()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if "path" in behind:
+            answers, asked = await asyncio.open_unix_connection(behind["path"])
+        else:
+            answers, asked = await asyncio.open_connection(behind["host"], behind["port"])
+
+        async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while (piece := await source.read(65536)) and not hanging.is_set():
+                sink.write(piece)
+                await sink.drain()
+            await source.read()
+
+        try:
+            await asyncio.gather(pass_on(reader, asked), pass_on(answers, writer))
+        finally:
+            asked.close()
+            await asked.wait_closed()
+
+    async with serving(relay) as port:
+        await open_redis(replace(settings, redis_url=f"redis://127.0.0.1:{port}/{behind['db']}"))
+        hanging.set()
+        try:
+            async with asyncio.timeout(60):
+                assert not await events.notify("ann", {"type": "t", "event": "e"})
+        finally:
+            await close_redis()

@@ -13,6 +13,7 @@ from agentplat.runs.driver import Driver
 from tests.runs.test_policies import with_metadata
 from tests.support.drawing import SEND, draw
 from tests.support.hosting import final
+from tests.support.serving import serving
 from tests.support.world import save, start
 
 
@@ -34,15 +35,13 @@ class Service:
             status = "500 Oops" if len(self.seen) <= self.failures else "200 OK"
             writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok".encode())
             await writer.drain()
-        writer.close()
 
 
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
     one = Service()
-    server = await asyncio.start_server(one.answer, "127.0.0.1", 0)
-    one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server:
+    async with serving(one.answer) as port:
+        one.url = f"http://127.0.0.1:{port}/"
         yield one
 
 

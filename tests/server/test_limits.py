@@ -22,6 +22,7 @@ from agentplat.infra.settings import Settings
 from agentplat.server.app import create_app
 from agentplat.server.lifespan import LIMITS
 from agentplat.server.limits import ADDRESS, BLIND_SECONDS, USER, WINDOW_SECONDS, Limits
+from tests.support.serving import serving
 
 Client = Callable[..., httpx.AsyncClient]
 
@@ -140,25 +141,20 @@ async def test_without_redis_everybody_is_let_in_and_it_is_counted(limited: Clie
 
 
 async def test_a_redis_that_does_not_answer_is_not_waited_for_twice(limited: Client) -> None:
-    heard, left = 0, asyncio.Event()
+    heard = 0
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal heard
         heard += 1
         await reader.read()
-        writer.close()
-        left.set()
 
-    silent = await asyncio.start_server(listen, "127.0.0.1", 0)
-    hanging = connect(f"redis://127.0.0.1:{silent.sockets[0].getsockname()[1]}/0")
-    client = limited("ann", using=hanging, patience=0.5, rate_limit=10)
-    began = monotonic()
-    assert (await taken(client, 20))[200] == 20
-    assert 1 <= heard <= 1 + (monotonic() - began) / BLIND_SECONDS
-    await hanging.aclose()
-    await left.wait()
-    silent.close()
-    await silent.wait_closed()
+    async with serving(listen) as port:
+        hanging = connect(f"redis://127.0.0.1:{port}/0")
+        client = limited("ann", using=hanging, patience=0.5, rate_limit=10)
+        began = monotonic()
+        assert (await taken(client, 20))[200] == 20
+        assert 1 <= heard <= 1 + (monotonic() - began) / BLIND_SECONDS
+        await hanging.aclose()
 
 
 async def test_nought_is_no_limit(limited: Client) -> None:

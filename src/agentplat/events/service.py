@@ -4,6 +4,7 @@ A record is published after the transaction that made it true, so an event never
 misses a record (Redis was away, the stream was trimmed) notices the hole in `seq` and reads the journal instead.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from time import time
 from typing import Any
@@ -25,6 +26,8 @@ MAX_LENGTH = 20_000
 # What is older is trimmed by whoever publishes next, at most once in a while: a stream that has gone quiet is small.
 MAX_AGE_SECONDS = 120
 TRIM_SECONDS = 10
+# A Redis that hangs must not hold up whoever has something to show.
+NOTIFY_SECONDS = 3.0
 
 __all__ = ["RETRY_SECONDS", "follow", "notify", "publish", "tail"]
 
@@ -39,9 +42,14 @@ async def publish(records: Sequence[RunRecord], also: Callable[[Pipeline], None]
     return await _add(records, also)
 
 
-async def notify(user_id: str, payload: dict[str, Any]) -> bool:
-    """Show something to every open socket of a user. `payload` has at least `type` and `event`. False if it is lost."""
-    return await _add([Notification(user_id=user_id, payload=_encode(payload))])
+async def notify(user_id: str, *payloads: dict[str, Any]) -> bool:
+    """Show something to every open socket of a user. A payload has at least `type` and `event`. False if it is lost."""
+    try:
+        async with asyncio.timeout(NOTIFY_SECONDS):
+            return await _add([Notification(user_id=user_id, payload=_encode(payload)) for payload in payloads])
+    except TimeoutError:
+        _log.warning("events_not_published", records=len(payloads), reason="Redis does not answer")
+        return False
 
 
 async def _add(records: Sequence[Record], also: Callable[[Pipeline], None] | None = None) -> bool:

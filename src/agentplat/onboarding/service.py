@@ -142,8 +142,7 @@ async def _complete(state: State, steps: Iterable[OnboardingStep]) -> State:
     for step in rewarded:
         await credits.reward(user_id, step, rules.REWARDS[step])
     state = await queries.add_steps(user_id, new, rewarded)
-    for step in new:
-        await events.notify(user_id, {"type": "onboarding", "event": "step_completed", "step": step})
+    await events.notify(user_id, *({"type": "onboarding", "event": "step_completed", "step": step} for step in new))
     return state
 
 
