@@ -1,7 +1,8 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator
-from pathlib import Path
+from functools import partial
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -10,13 +11,16 @@ from hypothesis import strategies as st
 from agentplat.files import rules, service
 from agentplat.files.service import RunFiles
 from agentplat.infra import outbound
+from agentplat.infra.settings import Settings
 from agentplat.sdk import BlockError
+from tests.support.serving import serving
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFiles:
-    monkeypatch.setattr(RunFiles, "folder", tmp_path / "run")
-    return RunFiles("run")
+async def files(settings: Settings) -> AsyncIterator[RunFiles]:
+    one = RunFiles(f"run-{uuid4()}")
+    yield one
+    await service.discard(one.run_id)
 
 
 async def test_data_uri_is_stored_and_read_back(files: RunFiles) -> None:
@@ -35,21 +39,21 @@ async def test_other_data_uris_are_refused(files: RunFiles, uri: str) -> None:
 
 @pytest.mark.parametrize("name", ["missing.txt", "../secret", "/etc/passwd", "..", "", "a\0b"])
 async def test_only_files_of_the_run(files: RunFiles, name: str) -> None:
+    files.folder.mkdir(parents=True)
     (files.folder.parent / "secret").write_text("secret")
     with pytest.raises(BlockError, match="Local file does not exist"):
         await files.read(name)
 
 
 async def test_links_are_not_followed(files: RunFiles) -> None:
-    files.folder.mkdir()
+    files.folder.mkdir(parents=True)
     (files.folder / "link").symlink_to("/etc/passwd")
     with pytest.raises(BlockError, match="does not exist"):
         await files.read("link")
 
 
-async def test_limits(files: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "MAX_FILE_BYTES", 10)
-    monkeypatch.setattr(service, "MAX_RUN_BYTES", 15)
+async def test_limits(files: RunFiles) -> None:
+    files = RunFiles(files.run_id, max_file=10, max_run=15)
     small, large = (f"data:text/plain;base64,{base64.b64encode(b'x' * size).decode()}" for size in (10, 11))
     await files.store(small)
     with pytest.raises(BlockError, match="File too large"):
@@ -84,10 +88,9 @@ async def local_server() -> AsyncIterator[str]:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nsecret")
         await writer.drain()
-        writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/file.txt"
+    async with serving(answer) as port:
+        yield f"http://127.0.0.1:{port}/file.txt"
 
 
 async def test_own_network_cannot_be_fetched(files: RunFiles, local_server: str) -> None:
@@ -96,15 +99,13 @@ async def test_own_network_cannot_be_fetched(files: RunFiles, local_server: str)
             await files.store(url)
 
 
-async def test_what_may_be_fetched_is_fetched(
-    files: RunFiles, local_server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outbound, "is_public", lambda _: True)
+async def test_what_may_be_fetched_is_fetched(files: RunFiles, local_server: str) -> None:
+    fetch = partial(outbound.fetch, may_reach=lambda address: address == "127.0.0.1")
+    files = RunFiles(files.run_id, fetch=fetch)
     assert await files.store(local_server) == "file.txt"
     assert await files.read("file.txt") == b"secret"
-    monkeypatch.setattr(service, "MAX_FILE_BYTES", 5)
     with pytest.raises(BlockError, match="File too large"):
-        await files.store(local_server)
+        await RunFiles(files.run_id, fetch=fetch, max_file=5).store(local_server)
 
 
 @pytest.mark.parametrize(
@@ -121,13 +122,16 @@ async def test_what_may_be_fetched_is_fetched(
             "100.64.0.1",
         ),
         *("192.0.0.1", "198.18.0.1", "255.255.255.255", "::1", "::", "fc00::1", "fe80::1%eth0", "ff02::1"),
-        *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1"),
+        *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::1", "fec0::1"),
+        *("2001::1", "::7f00:1", "168.63.129.16", "::ffff:168.63.129.16"),
     ],
 )
 def test_addresses_that_are_not_public(address: str) -> None:
     assert not outbound.is_public(address)
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "::ffff:1.1.1.1"])
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "::ffff:1.1.1.1", "2002:101:101::1"]
+)
 def test_addresses_that_are(address: str) -> None:
     assert outbound.is_public(address)

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,23 @@ class RunFiles:
     """Implements what blocks see as `ctx.files`. Made for every execution, so it does nothing until it is asked to.
 
     `user_id` is whose uploads it may bring into the folder; None where only those are to be had that were brought.
+    Limits are in bytes.
     """
 
-    def __init__(self, run_id: str, user_id: str | None = None) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        user_id: str | None = None,
+        *,
+        fetch: Callable[..., Awaitable[bytes]] = outbound.fetch,
+        max_file: int = MAX_FILE_BYTES,
+        max_run: int = MAX_RUN_BYTES,
+    ) -> None:
         self.run_id = run_id
         self.user_id = user_id
+        self._fetch_url = fetch
+        self._max_file = max_file
+        self._max_run = max_run
 
     @cached_property
     def folder(self) -> Path:
@@ -61,7 +73,7 @@ class RunFiles:
         if source.startswith(("http://", "https://")):
             last = unquote(urlsplit(source).path.rpartition("/")[2])
             try:
-                content = await outbound.fetch(source, max_bytes=MAX_FILE_BYTES)
+                content = await self._fetch_url(source, max_bytes=self._max_file)
             except outbound.FetchFailed as error:
                 raise BlockError(str(error)) from error
             return safe_name(last or str(uuid4())), content
@@ -114,12 +126,12 @@ class RunFiles:
 
     def _make_room(self, size: int) -> None:
         """Make the folder, and see that a file of this size fits into it."""
-        if size > MAX_FILE_BYTES:
-            raise BlockError(f"File too large: {size} bytes, at most {MAX_FILE_BYTES} are allowed")
+        if size > self._max_file:
+            raise BlockError(f"File too large: {size} bytes, at most {self._max_file} are allowed")
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         used = sum(map(_size, self.folder.iterdir()))
-        if used + size > MAX_RUN_BYTES:
-            raise BlockError(f"Disk usage limit exceeded: a run may keep {MAX_RUN_BYTES} bytes")
+        if used + size > self._max_run:
+            raise BlockError(f"Disk usage limit exceeded: a run may keep {self._max_run} bytes")
 
     def _path(self, name: str) -> Path:
         path = self.folder / name
