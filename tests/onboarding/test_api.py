@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from agentplat.accounts.models import User
 from agentplat.credits import service as credits
 from agentplat.events import service as events
 from agentplat.events.models import Notification
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
+from agentplat.onboarding import queries, service
 from tests.support.api import Api, created, echo_graph
 from tests.support.ledger import unsound_accounts
 
@@ -209,6 +211,18 @@ async def test_a_run_is_counted_as_soon_as_it_is_accepted_and_once(api: Api, db:
     assert await credits.balance("ann") == 1100
     assert (await ok(ann.post(f"{ONBOARDING}/reset")))["agentRuns"] == 0
     assert (await ok(ann.get(ONBOARDING)))["agentRuns"] == 0
+
+
+async def test_a_look_that_began_before_a_reset_undoes_nothing_of_it(api: Api, db: Database) -> None:
+    ann = api("ann")
+    await ran(db, now() - timedelta(hours=1), (await created(ann))["id"], times=12)
+    before = await queries.get("ann")
+    counted = (await service.get(User(id="ann")), now())
+    stale = await queries.get("ann")
+    await ok(ann.post(f"{ONBOARDING}/reset"))
+    for state in (before, stale):
+        await queries.keep(state, *counted)
+    assert await ok(ann.get(ONBOARDING)) == FRESH
 
 
 async def test_runs_from_before_a_first_reset_are_not_counted(api: Api, db: Database) -> None:

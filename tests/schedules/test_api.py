@@ -1,5 +1,6 @@
 """Schedules over HTTP: made, shown, changed, paused, deleted; and what is refused."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -143,6 +144,11 @@ async def test_nobody_has_more_schedules_than_there_may_be(api: Api) -> None:
         await made(bob, await created(bob))
         await ok(ann.delete(f"/api/schedules/{first['id']}"))
         await made(ann, graph)
+        cid = api("cid")
+        path = f"/api/graphs/{(await created(cid))['id']}/schedules"
+        answers = await asyncio.gather(*(cid.post(path, json=DAILY) for _ in range(12)))
+        assert sorted(answer.status_code for answer in answers) == [200] * 2 + [409] * 10
+        assert len(await ok(cid.get("/api/schedules"))) == 2
 
 
 async def test_a_run_that_could_not_start_is_refused_when_its_schedule_is_made(api: Api) -> None:

@@ -13,6 +13,7 @@ import asyncpg
 from msgspec import Struct
 
 from agentplat.infra.db import db
+from agentplat.infra.uow import unit_of_work
 from agentplat.schedules.models import Firing, FiringRow, MissedRuns, Outcome, ScheduleRow
 
 # What a scheduler's machine that vanished in the middle of a batch had locked is free again after this.
@@ -51,15 +52,18 @@ def _row(found: Any) -> ScheduleRow:
 async def insert(row: ScheduleRow, most: int) -> bool | None:
     """False where the user has that many already; None where the graph has just been deleted."""
     try:
-        done = await db().execute(
-            f"""
-            INSERT INTO schedules ({_MEMBERS})
-            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
-            WHERE (SELECT count(*) FROM schedules WHERE user_id = $2) < $17
-            """,
-            *(getattr(row, name) for name in _MEMBERS.split(", ")),
-            most,
-        )
+        async with unit_of_work():
+            # By itself, and first: of two who come at once, the later one must count what the other has made.
+            await db().execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", row.user_id)
+            done = await db().execute(
+                f"""
+                INSERT INTO schedules ({_MEMBERS})
+                SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
+                WHERE (SELECT count(*) FROM schedules WHERE user_id = $2) < $17
+                """,
+                *(getattr(row, name) for name in _MEMBERS.split(", ")),
+                most,
+            )
     except asyncpg.ForeignKeyViolationError:
         return None
     return bool(done == "INSERT 0 1")
