@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from agentplat.accounts import service as accounts
 from agentplat.accounts.models import User
 from agentplat.credits import payments, service
+from agentplat.credits.gateway import Session
 from agentplat.credits.models import AutoTopUpConfig, Charge
 from agentplat.infra.db import Database
 from tests.support.api import Api
@@ -110,6 +112,13 @@ async def test_webhooks_and_browsers_at_once_credit_once(
     assert await ok(ann.get(CREDITS)) == {"credits": 3000}
     assert await top_ups(db) == [500] * 6
     assert set(await statuses(db)) == {"PAID"}
+
+
+async def test_of_those_who_settle_a_payment_at_once_one_does(stripe: FakeStripe, api: Api, db: Database) -> None:
+    session = msgspec.convert(stripe.pay(await begun(api("ann"))), Session)
+    settled = await asyncio.gather(*(payments.settle_session(session) for _ in range(6)))
+    assert sorted(settled) == [False] * 5 + [True]
+    assert await top_ups(db) == [500]
 
 
 async def test_an_event_that_overtakes_our_own_record_is_credited(stripe: FakeStripe, api: Api, db: Database) -> None:
