@@ -22,8 +22,12 @@ _MOST_AT_ONCE = 10
 _COLUMNS = "id, user_id, kind, amount, paid, session_id, intent_id, attempts, created_at"
 
 
+def _known(row: Any) -> Payment:
+    return Payment(**{**row, "kind": PaymentKind(row["kind"])})
+
+
 def _payment(row: Any) -> Payment | None:
-    return None if row is None else Payment(**{**row, "kind": PaymentKind(row["kind"])})
+    return None if row is None else _known(row)
 
 
 async def customer_of(user_id: str) -> str | None:
@@ -111,7 +115,7 @@ async def claim_waiting() -> list[Payment]:
         RETURNING {_COLUMNS}
         """
     )
-    return [Payment(**{**row, "kind": PaymentKind(row["kind"])}) for row in rows]
+    return [_known(row) for row in rows]
 
 
 async def open_checkouts(user_id: str) -> list[Payment]:
@@ -124,7 +128,7 @@ async def open_checkouts(user_id: str) -> list[Payment]:
         """,
         user_id,
     )
-    return [Payment(**{**row, "kind": PaymentKind(row["kind"])}) for row in rows]
+    return [_known(row) for row in rows]
 
 
 async def lock_intent(intent_id: str) -> None:
