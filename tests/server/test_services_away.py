@@ -3,6 +3,7 @@
 On servers of its own, which are killed; everything else runs in this process.
 """
 
+import logging
 import os
 import shutil
 import signal
@@ -14,12 +15,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from agentplat.accounts import service as accounts
 from agentplat.embedded import EmbeddedServices, Urls
 from agentplat.infra.clock import now
 from agentplat.infra.migrate import migrate
 from agentplat.infra.settings import Settings, get_settings
+from agentplat.infra.telemetry import configure_logging
 from agentplat.runs import queries
 from agentplat.server.app import create_app
 from agentplat.server.lifespan import services as open_services
@@ -40,6 +43,17 @@ def servers() -> Iterator[tuple[EmbeddedServices, Urls]]:
             yield started, started.start(home)
     finally:
         shutil.rmtree(home)
+
+
+@pytest.fixture(autouse=True)
+def quiet(settings: Settings) -> Iterator[None]:
+    """Every call that is refused is logged with its cause, and structlog's own way to show one takes seconds."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    configure_logging(replace(settings, log_format="json", log_level="CRITICAL"))
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
 
 
 @pytest.fixture
