@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from agentplat.files import service
 from agentplat.infra.db import Database
 from tests.support.api import NOBODYS_ID, Api
 from tests.support.clamd import EICAR, clamd
+from tests.support.conditions import until
+from tests.support.locks import waiting
 from tests.support.processes import eventually, free_port
 from tests.support.switches import environment_of
 
@@ -235,6 +238,52 @@ async def test_what_has_expired_is_removed(api: Api, db: Database, storage: Path
     await service.remove_expired()
     assert kept(storage) == [b"stays"]
     assert [row["id"] for row in await db.fetch("SELECT id FROM files")] == [stays["file_id"]]
+
+
+async def usage(db: Database) -> int:
+    """What is counted, which is what there is."""
+    counted: int = await db.fetchval("SELECT COALESCE(sum(bytes), 0)::bigint FROM file_usage")
+    assert counted == await db.fetchval("SELECT COALESCE(sum(size), 0)::bigint FROM files")
+    return counted
+
+
+async def test_all_files_of_a_user_have_a_limit_together(api: Api, db: Database, storage: Path) -> None:
+    ann, bob = api("ann"), api("bob")
+    with environment_of(AGENTPLAT_FILES_URL=f"file://{storage}", AGENTPLAT_UPLOAD_QUOTA_MB="1"):
+        first = await stored(ann, b"x" * (MB - 5))
+        refused = await upload(ann, b"y" * 6)
+        assert (refused.status_code, refused.json()["code"]) == (413, "upload_quota_exceeded")
+        await stored(ann, b"y" * 5)
+        assert (await upload(ann, b"z")).status_code == 413
+        await stored(bob, b"z")
+        assert await usage(db) == MB + 1
+        assert sorted(map(len, kept(storage))) == [1, 5, MB - 5]
+        await db.execute("UPDATE files SET expires_at = now() WHERE id = $1", first["file_id"])
+        await service.remove_expired()
+        assert await usage(db) == 6
+        await stored(ann, b"x" * (MB - 5))
+    with environment_of(AGENTPLAT_FILES_URL=f"file://{storage}", AGENTPLAT_UPLOAD_QUOTA_MB="0"):
+        await stored(ann, b"more")
+    assert await usage(db) == MB + 5
+
+
+async def test_uploads_at_once_do_not_exceed_the_limit_together(api: Api, db: Database, storage: Path) -> None:
+    ann, half = api("ann"), MB // 2
+    with environment_of(AGENTPLAT_FILES_URL=f"file://{storage}", AGENTPLAT_UPLOAD_QUOTA_MB="1"):
+        await stored(ann, b"")
+        async with db.transaction() as connection:
+            # Who ends waits here, so all have been let in before the first is counted.
+            await connection.execute("SELECT FROM file_usage FOR UPDATE")
+            uploads = [asyncio.create_task(upload(ann, b"x" * half), context=Context()) for _ in range(5)]
+            await asyncio.create_task(until(lambda: all_wait(db, 5)), context=Context())
+        answers = [(await one).status_code for one in uploads]
+    assert sorted(answers) == [200, 200, 413, 413, 413]
+    assert await usage(db) == 2 * half
+    assert sorted(map(len, kept(storage))) == [0, half, half]
+
+
+async def all_wait(db: Database, number: int) -> bool:
+    return await waiting(db) == number
 
 
 # --- viruses

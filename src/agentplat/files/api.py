@@ -39,7 +39,7 @@ class _FormOperation(Operation):
     operation_class=_FormOperation,
     responses={
         400: refusal("The file has a virus, or is to be kept for more or less than 1 to 48 hours."),
-        413: refusal("The file is too large."),
+        413: refusal("The file is too large, or there is no room left for it."),
         415: refusal("Files of this type can't be uploaded."),
         503: refusal("The storage or the virus scanner does not answer."),
     },

@@ -19,6 +19,18 @@ class FileTooLarge(TooLarge):
         super().__init__(f"File size exceeds the maximum allowed size of {megabytes}MB")
 
 
+class QuotaExceeded(TooLarge):
+    """There is no room left for this file"""
+
+    code = "upload_quota_exceeded"
+
+    def __init__(self, megabytes: int) -> None:
+        super().__init__(
+            f"Your uploads may have at most {megabytes} MB together",
+            hint="Upload less, or wait until some of your files have expired.",
+        )
+
+
 class TypeNotAllowed(AppError):
     """Files of this type can't be uploaded"""
 

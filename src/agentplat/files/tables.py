@@ -13,3 +13,10 @@ class Files(Table, tablename="files"):
     sha256 = Bytea(null=True, default=None)
     created_at = Timestamptz()
     expires_at = Timestamptz()
+
+
+class FileUsage(Table, tablename="file_usage"):
+    """Bytes of a user's files that are complete, until they are removed."""
+
+    user_id = Text(primary_key=True, default=None)
+    bytes = BigInt()

@@ -13,7 +13,7 @@ from datetime import timedelta
 from msgspec import Struct
 
 from agentplat.files import queries, rules, scanning, storage
-from agentplat.files.errors import FileNotFound, FileTooLarge, LinkInvalid, TypeNotAllowed
+from agentplat.files.errors import FileNotFound, FileTooLarge, LinkInvalid, QuotaExceeded, TypeNotAllowed
 from agentplat.files.form import FileForm
 from agentplat.files.models import FileLink, StoredFile, UploadedFile
 from agentplat.infra.clock import now
@@ -27,6 +27,7 @@ MB = 1024 * 1024
 ROOM_BYTES = 64 * 1024
 BATCH = 100
 MOST_HOURS = 48
+UNLIMITED = 2**63 - 1
 
 _PURPOSE = "file-links"
 
@@ -58,7 +59,8 @@ async def receive(
     name, kind = rules.upload_name(part.name), rules.upload_type(part.content_type)
     if not rules.is_allowed(kind, settings.upload_types):
         raise TypeNotAllowed(f"Files of the type {kind} can't be uploaded")
-    file_id, digest, size = new_id(), hashlib.sha256(), 0
+    file_id, digest, size, used = new_id(), hashlib.sha256(), 0, 0
+    quota = settings.upload_quota_mb * MB or UNLIMITED
 
     async with scanning.scan(settings) as scan:
 
@@ -68,6 +70,8 @@ async def receive(
                 size += len(chunk)
                 if size > limit * MB:
                     raise FileTooLarge(limit)
+                if used + size > quota:
+                    raise QuotaExceeded(settings.upload_quota_mb)
                 digest.update(chunk)
                 if scan is not None:
                     await scan.feed(chunk)
@@ -76,15 +80,18 @@ async def receive(
                 # Before the storage has heard the end, so that what is refused was never there.
                 await scan.finish()
 
-        await queries.announce(user_id, file_id, name, kind, hours)
+        used = await queries.announce(user_id, file_id, name, kind, hours)
         try:
             await storage.put(file_id, content())
         except Exception:
             await queries.remove([file_id])
             raise
-    if not await queries.finish(file_id, size, digest.digest()):
+    if not (done := await queries.finish(file_id, size, digest.digest(), quota)):
         await storage.delete(file_id)
-        raise FileNotFound
+        if done is None:
+            raise FileNotFound
+        await queries.remove([file_id])
+        raise QuotaExceeded(settings.upload_quota_mb)
     return UploadedFile(
         file_id=file_id,
         file_uri=rules.upload_uri(file_id, name),

@@ -74,6 +74,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_request_bytes: int = 8 * 1024 * 1024
     files_url: str | None = None
     upload_limit_mb: int = 256
+    upload_quota_mb: int = 10_240
     upload_types: tuple[str, ...] = ()
     clamav_host: str | None = None
     clamav_port: int = 3310
@@ -270,6 +271,7 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("max_request_bytes", ("AGENTPLAT_MAX_REQUEST_BYTES",), _number(int, 1024)),
     ("files_url", ("AGENTPLAT_FILES_URL",), _url("file", "s3", "gs", "az")),
     ("upload_limit_mb", ("UPLOAD_FILE_SIZE_LIMIT_MB",), _number(int, 1, 1024)),
+    ("upload_quota_mb", ("AGENTPLAT_UPLOAD_QUOTA_MB",), _number(int, 0, 2**40)),
     ("upload_types", ("AGENTPLAT_UPLOAD_TYPES",), _list),
     ("clamav_host", ("CLAMAV_SERVICE_HOST",), str),
     ("clamav_port", ("CLAMAV_SERVICE_PORT",), _number(int, 1, 65_535)),
