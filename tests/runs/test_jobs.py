@@ -12,7 +12,7 @@ from agentplat.graphs import service as graphs
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.settings import Settings
-from agentplat.runs import acceptance, control, jobs, queries, view
+from agentplat.runs import acceptance, control, insertion, jobs, queries, view
 from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunRequest
 from tests.support.conditions import connections_at, cut_from_redis, until
@@ -90,7 +90,7 @@ async def test_a_lost_ring_is_made_up_for_by_the_sweep(db: Database, redis: Redi
         # Accepted by a process that died before it rang.
         version = await graphs.load(graph.id, graph.version)
         lost = await acceptance.draft(str(uuid4()), ANN.id, version, RunRequest(), now(), now() + timedelta(minutes=1))
-        await queries.insert(lost)
+        await insertion.insert(lost)
         await reaching(view.stored_meta(lost), "COMPLETED")
 
 

@@ -11,7 +11,7 @@ from agentplat.infra.clock import now
 from agentplat.infra.db import Database
 from agentplat.infra.ids import new_id
 from agentplat.infra.settings import Settings
-from agentplat.runs import acceptance, queries, view
+from agentplat.runs import acceptance, insertion, view
 from agentplat.runs.driver import Driver
 from agentplat.runs.models import RunRequest
 from tests.acceptance.example import Example
@@ -38,7 +38,7 @@ async def test_masks_overlay_constants_and_links(driver: Driver, example: Exampl
     row = await acceptance.draft(
         new_id(), ANN.id, stored, RunRequest(nodes_input_masks=masks), created, created + timedelta(hours=1)
     )
-    await queries.insert(row)
+    await insertion.insert(row)
     await driver.accept(row.id)  # unless its sweep was quicker
     seen = await final(view.stored_meta(row))
     found: dict[str, list[object]] = {}

@@ -144,10 +144,10 @@ async def create(user: User, request: CreateGraph) -> GraphModel:
     await _check(user, drafts)
     drafts = await _with_known_origins(user, drafts)
     graph_ids = {draft.id: new_id() for draft in drafts}
-    drafts = _one_active(intake.renumber(drafts, graph_ids, specs, new_id))
+    drafts = intake.one_active(intake.renumber(drafts, graph_ids, specs, new_id))
     async with unit_of_work():
         stored = await queries.insert(user.id, drafts)
-        await queries.put_in_library(user.id, _newest(drafts))
+        await queries.put_in_library(user.id, intake.newest(drafts))
     await facts.tell(GraphSaved(user_id=user.id, source=request.source))
     return await _just_stored(stored)
 
@@ -176,11 +176,11 @@ async def update(user: User, graph_id: str, graph: Graph) -> GraphModel:
         added = [part for part in drafts[1:] if (part.id, part.version) not in known]
         graph_ids = {part.id: new_id() for part in added}
         drafts = [replace(drafts[0], version=latest + 1), *added]
-        drafts = _one_active(intake.renumber(drafts, graph_ids, specs, new_id))
+        drafts = intake.one_active(intake.renumber(drafts, graph_ids, specs, new_id))
         if drafts[0].is_active:
             await queries.deactivate(graph_id)
         stored = await queries.insert(user.id, drafts)
-        await queries.put_in_library(user.id, _newest(drafts if drafts[0].is_active else drafts[1:]))
+        await queries.put_in_library(user.id, intake.newest(drafts if drafts[0].is_active else drafts[1:]))
     return await _just_stored(stored)
 
 
@@ -250,22 +250,6 @@ async def _with_known_origins(user: User, drafts: list[Draft], graph_id: str | N
         draft if draft.origin in known else replace(draft, forked_from_id=None, forked_from_version=None)
         for draft in drafts
     ]
-
-
-def _one_active(drafts: Sequence[Draft]) -> list[Draft]:
-    """Of several versions of one sub-graph at most the newest active one stays active, as the database demands."""
-    newest: dict[str, int] = {}
-    for draft in drafts:
-        if draft.is_active:
-            newest[draft.id] = max(draft.version, newest.get(draft.id, 0))
-    return [replace(draft, is_active=newest.get(draft.id) == draft.version) for draft in drafts]
-
-
-def _newest(drafts: Sequence[Draft]) -> list[GraphRef]:
-    versions: dict[str, int] = {}
-    for draft in drafts:
-        versions[draft.id] = max(draft.version, versions.get(draft.id, 0))
-    return list(versions.items())
 
 
 # --- running

@@ -19,7 +19,7 @@ from agentplat.infra.errors import AppError
 from agentplat.infra.gathering import Gathering
 from agentplat.infra.serving import using_database
 from agentplat.infra.settings import get_settings
-from agentplat.runs import queries
+from agentplat.runs import insertion, queries
 from agentplat.runs.errors import TooManyWaiting
 from agentplat.runs.models import RunRow
 
@@ -31,7 +31,7 @@ MOST_BYTES = 64 * 1024
 async def store(rows: Sequence[RunRow]) -> dict[str, AppError]:
     """Store runs that users have started, within a transaction if there is one. Returns by id why a run was not."""
     most = get_settings().max_queued_per_user
-    judged = await queries.insert_many(rows, most)
+    judged = await insertion.insert_many(rows, most)
     return {row.id: error for row in rows if (error := _refusal(row, judged.get(row.id), most))}
 
 
@@ -62,7 +62,7 @@ def _refusal(row: RunRow, fits: bool | None, most: int) -> AppError | None:
 async def _store_many(rows: list[RunRow]) -> list[bool | None]:
     """Whether there was room for each. None for those that are to be stored alone."""
     try:
-        judged = await queries.insert_many(rows, get_settings().max_queued_per_user, patient=False)
+        judged = await insertion.insert_many(rows, get_settings().max_queued_per_user, patient=False)
     except queries.DATABASE_AWAY:
         raise  # nobody knows whether they are stored, so nobody must try that again
     except asyncpg.PostgresError:

@@ -14,7 +14,7 @@ from agentplat.graphs import service as graphs
 from agentplat.graphs.errors import GraphNotFound
 from agentplat.infra.clock import now
 from agentplat.infra.errors import AppError
-from agentplat.runs import acceptance, mail, queries, stopping, view
+from agentplat.runs import acceptance, insertion, mail, queries, stopping, view
 from agentplat.runs.models import RunRequest, RunRow
 from agentplat.sdk import Tool
 
@@ -63,7 +63,7 @@ async def start(parent: RunRow, request: RunRequest, act: Activation) -> None:
             parent=parent,
             parent_activation=act.number,
         )
-        stored = await queries.insert(row, parent.fence)
+        stored = await insertion.insert(row, parent.fence)
     except AppError as error:
         raise NotStarted(str(error)) from error
     except asyncpg.ForeignKeyViolationError:  # it was deleted since it was looked up

@@ -210,3 +210,20 @@ def renumber(
         ]
         renumbered.append(replace(draft, id=graph_ids.get(draft.id, draft.id), nodes=nodes, links=links))
     return renumbered
+
+
+def one_active(drafts: Sequence[Draft]) -> list[Draft]:
+    """Of several versions of one sub-graph at most the newest active one stays active, as the database demands."""
+    newest: dict[str, int] = {}
+    for draft in drafts:
+        if draft.is_active:
+            newest[draft.id] = max(draft.version, newest.get(draft.id, 0))
+    return [replace(draft, is_active=newest.get(draft.id) == draft.version) for draft in drafts]
+
+
+def newest(drafts: Sequence[Draft]) -> list[tuple[str, int]]:
+    """The highest version of each graph."""
+    versions: dict[str, int] = {}
+    for draft in drafts:
+        versions[draft.id] = max(draft.version, versions.get(draft.id, 0))
+    return list(versions.items())
