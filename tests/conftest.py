@@ -140,8 +140,9 @@ async def db(settings: Settings) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def redis(settings: Settings) -> AsyncIterator[Redis]:
-    """The open Redis of this process, whose ends of runs are heard of as in a server; empty afterwards."""
+    """The open Redis of this process, whose ends of runs are heard of as in a server; empty before and afterwards."""
     client = await open_redis(settings)
+    await client.flushdb()  # a process of an earlier test may have rung once more as it ended
     try:
         async with hearing_ends():
             yield client

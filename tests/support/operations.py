@@ -160,7 +160,7 @@ OPERATIONS = [
     Operation("POST", f"{RUN}/stop", 6, foreign=200),
     Operation("PATCH", "/api/graphs/{graph_id}/settings", 2, {"sensitive_action_safe_mode": True}),
     Operation("GET", "/api/graphs/{graph_id}/schedules", 1, foreign=200),
-    Operation("POST", "/api/graphs/{graph_id}/schedules", 5, SCHEDULE),
+    Operation("POST", "/api/graphs/{graph_id}/schedules", 6, SCHEDULE),
     Operation("GET", "/api/graphs/{graph_id}/versions", 1),
     Operation("PUT", "/api/graphs/{graph_id}/versions/active", 5, {"active_graph_version": 1}),
     Operation("GET", "/api/graphs/{graph_id}/versions/{version}", 1),
