@@ -71,7 +71,8 @@ class User:
     @asynccontextmanager
     async def socket(self) -> AsyncIterator["Socket"]:
         address = f"ws{self.url.removeprefix('http')}/ws?token={self.token}"
-        async with connect(address, max_size=None) as connection:
+        # Where many frames were not read, the answer to the close stands behind them, and would be waited for in vain.
+        async with connect(address, max_size=None, close_timeout=0.5) as connection:
             yield Socket(connection)
 
 

@@ -18,7 +18,8 @@ from agentplat.client.patience import Patience, unreachable
 TOKEN_REFUSED = range(4001, 4004)
 # Frames that may wait here for a slow consumer. Then the platform's own queue fills, and it says where to resume.
 MAX_QUEUE = 1024
-
+# Who leaves while frames wait reads no more of them, nor the answer to a close behind them.
+CLOSE_SECONDS = 1.0
 
 E = TypeVar("E", covariant=True)
 
@@ -72,6 +73,7 @@ class EventSocket:
             subprotocols=[Subprotocol("agentplat"), Subprotocol(f"bearer.{self._token}")],
             max_size=None,  # an event carries all of a run's outputs, so it may be of any size
             max_queue=MAX_QUEUE,
+            close_timeout=CLOSE_SECONDS,
             compression=None,
             proxy=True if self._proxied else None,
         )
