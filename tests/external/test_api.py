@@ -37,6 +37,43 @@ async def test_me(api: Api) -> None:
     assert response.json() == {"id": "ann", "name": "Ann", "email": "ann@example.com", "timezone": "Asia/Tokyo"}
 
 
+async def found(api: Api, headers: dict[str, str], query: str) -> Any:
+    response = await api().post(f"{V1}/tools/find-agent", json={"query": query}, headers=headers)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def test_own_agents_are_found_by_their_words(api: Api) -> None:
+    ann, bob = api("ann"), api("bob")
+    headers = await key_of(ann, "USE_TOOLS")
+    letters = await created(ann, name="Letter writer", description="Writes to Ada")
+    news = await created(ann, name="News", description="A letter with what is new, 100% of it")
+    await created(bob, name="Letters of Bob")
+    answer = await found(api, headers, " LETTER\0")
+    assert [one["graph_id"] for one in answer["agents"]] == [letters["id"], news["id"]]
+    assert (answer["type"], answer["name"], answer["count"]) == ("agents_found", "agents_found", 2)
+    assert answer["agents"][0] | {"id": "", "graph_id": ""} == {
+        **dict.fromkeys(["creator", "category", "rating", "runs", "is_featured", "status"]),
+        **dict.fromkeys(["has_external_trigger", "new_output"]),
+        "id": "",
+        "graph_id": "",
+        "name": "Letter writer",
+        "description": "Writes to Ada",
+        "source": "library",
+        "in_library": True,
+        "can_access_graph": True,
+    }
+    assert [one["name"] for one in (await found(api, headers, "letter 100%"))["agents"]] == ["News"]
+    for nothing in ("bob", "le%er", "letter _ writer"):
+        assert (await found(api, headers, nothing))["type"] == "no_results"
+    assert (await found(api, headers, " "))["type"] == "error"
+    await ann.delete(f"/api/graphs/{letters['id']}")
+    assert [one["name"] for one in (await found(api, headers, "letter"))["agents"]] == ["News"]
+    for number in range(6):
+        await created(ann, name=f"Many {number}")
+    assert (await found(api, headers, "many"))["count"] == 5
+
+
 async def test_blocks(api: Api) -> None:
     headers = await key_of(api("ann"))
     listed = await api().get(f"{V1}/blocks", headers=headers)

@@ -40,6 +40,7 @@ PERMISSIONS = [
     "READ_INTEGRATIONS",
     "MANAGE_INTEGRATIONS",
     "DELETE_INTEGRATIONS",
+    "USE_TOOLS",
 ]
 # Of Ann's, at the beginning.
 RUNS = 4

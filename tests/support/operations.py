@@ -215,4 +215,5 @@ OPERATIONS = [
     Operation("POST", f"{V1}/integrations/{{provider}}/credentials", 2, SECRET, answer=201),
     Operation("DELETE", f"{V1}/integrations/{{provider}}/credentials/{{cred_id}}", 2, second=True),
     Operation("GET", f"{V1}/me", 2),
+    Operation("POST", f"{V1}/tools/find-agent", 2, {"query": "echo"}),
 ]

@@ -10,13 +10,17 @@ from agentplat.accounts.models import Permission, User
 from agentplat.blocks import service as blocks
 from agentplat.external import service
 from agentplat.external.models import (
+    AgentsFound,
     BlockDescription,
     CredentialsCreated,
     CredentialsGone,
     ExecuteGraph,
     ExecutionResult,
+    FindAgent,
     Me,
+    NoResults,
     StartedExecution,
+    ToolError,
 )
 from agentplat.infra.refusals import refusal
 from agentplat.integrations import service as integrations
@@ -81,6 +85,12 @@ async def get_external_results(graph_id: GraphId, graph_exec_id: FromPath[str], 
     return await service.result(user, graph_id, graph_exec_id)
 
 
+@post("/tools/find-agent", status_code=200, opt=needs(Permission.USE_TOOLS))
+async def find_external_agent(data: JSONBody[FindAgent], user: CurrentUser) -> AgentsFound | NoResults | ToolError:
+    """Search the agents of the key's owner by words of their names and descriptions."""
+    return await service.find_agents(user, data.query)
+
+
 @get("/integrations/providers", opt=needs(Permission.READ_INTEGRATIONS))
 async def list_external_providers(user: CurrentUser) -> list[ProviderInfo]:
     """All providers, and what their credentials may be."""
@@ -130,6 +140,7 @@ router = Router(
         execute_external_block,
         execute_external_graph,
         get_external_results,
+        find_external_agent,
         list_external_providers,
         list_external_credentials,
         list_external_credentials_of_provider,

@@ -1,6 +1,6 @@
 """What programs with an API key send and get, where it differs from what people get."""
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Raw, Struct
 
@@ -83,3 +83,50 @@ class CredentialsCreated(Struct, frozen=True, kw_only=True):
 class CredentialsGone(Struct, frozen=True, kw_only=True):
     deleted: bool
     credentials_id: str
+
+
+class FindAgent(Struct, frozen=True, kw_only=True):
+    query: str
+
+
+class FoundAgent(Struct, frozen=True, kw_only=True):
+    """One of the user's own agents. What only agents of a marketplace have is null."""
+
+    id: str
+    name: str
+    description: str
+    graph_id: str
+    source: Literal["marketplace", "library"]
+    in_library: bool = True
+    can_access_graph: bool = True
+    creator: str | None = None
+    category: str | None = None
+    rating: float | None = None
+    runs: int | None = None
+    is_featured: bool | None = None
+    status: str | None = None
+    has_external_trigger: bool | None = None
+    new_output: bool | None = None
+
+
+class AgentsFound(Struct, frozen=True, kw_only=True, tag_field="type", tag="agents_found"):
+    message: str
+    title: str
+    agents: list[FoundAgent]
+    count: int
+    session_id: str | None = None
+    name: Literal["agents_found"] = "agents_found"
+
+
+class NoResults(Struct, frozen=True, kw_only=True, tag_field="type", tag="no_results"):
+    message: str
+    suggestions: list[str]
+    session_id: str | None = None
+    name: Literal["no_results"] = "no_results"
+
+
+class ToolError(Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
+    message: str
+    session_id: str | None = None
+    error: str | None = None
+    details: dict[str, Any] | None = None

@@ -4,17 +4,25 @@ from agentplat.accounts import service as accounts
 from agentplat.accounts.models import User
 from agentplat.engine.state import Status
 from agentplat.external.models import (
+    AgentsFound,
     CredentialsCreated,
     CredentialsGone,
     ExecutionNode,
     ExecutionResult,
+    FoundAgent,
     Me,
+    NoResults,
     SeenRun,
+    ToolError,
 )
+from agentplat.graphs import service as graphs
 from agentplat.integrations import service as integrations
 from agentplat.integrations.models import ProgramCredentialsBody
 from agentplat.runs import service as runs
 from agentplat.runs.models import as_stored
+
+# As many agents as the contract shows of a search.
+MOST_FOUND = 5
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(SeenRun).decode
@@ -54,3 +62,21 @@ async def delete_credentials(user: User, provider: str, credentials_id: str) -> 
     """The same as people get, but for the question whether they are sure, which the contract does not ask here."""
     await integrations.delete(user.id, provider, credentials_id, force=True)
     return CredentialsGone(deleted=True, credentials_id=credentials_id)
+
+
+async def find_agents(user: User, query: str) -> AgentsFound | NoResults | ToolError:
+    """The key's owner's own agents that fit a query."""
+    if not query.strip():
+        return ToolError(message="Say in 'query' what the agent should be about.", error="empty_query")
+    found = await graphs.search(user, query, MOST_FOUND)
+    if not found:
+        return NoResults(
+            message="None of your agents has all of these words in its name or description.",
+            suggestions=["Use fewer words", "Use words from the agent's name"],
+        )
+    agents = [
+        FoundAgent(id=one.id, name=one.name, description=one.description, graph_id=one.graph_id, source="library")
+        for one in found
+    ]
+    many = "1 agent" if len(agents) == 1 else f"{len(agents)} agents"
+    return AgentsFound(message=f"Found {many} of yours.", title="Your agents", agents=agents, count=len(agents))

@@ -180,6 +180,15 @@ class GraphHead(Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class LibraryAgent(Struct, frozen=True, kw_only=True):
+    """A graph that a user has at hand; `id` is that of its place in the library."""
+
+    id: str
+    graph_id: str
+    name: str
+    description: str
+
+
 class GraphVersion(GraphHead, frozen=True, kw_only=True):
     """One stored version. Everything but `is_active` is fixed for ever. `size` is that of the stored body in bytes."""
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from agentplat.engine.graph import Link, Node
-from agentplat.graphs.models import GraphHead, GraphSettings, GraphVersion
+from agentplat.graphs.models import GraphHead, GraphSettings, GraphVersion, LibraryAgent
 from agentplat.graphs.rules.intake import Draft
 from agentplat.infra.clock import now
 from agentplat.infra.db import db
@@ -135,6 +135,24 @@ async def active_heads(user_id: str, limit: int) -> list[GraphHead]:
         limit,
     )
     return [_head(row) for row in rows]
+
+
+async def search(user_id: str, words: Sequence[str], limit: int) -> list[LibraryAgent]:
+    """Agents of the user's library that have each of the words in name or description: first those that have all in
+    the name, then what was changed last."""
+    rows = await db().fetch(
+        "SELECT l.id, g.id AS graph_id, g.name, g.description FROM library_agents l JOIN LATERAL ("
+        "SELECT id, name, description FROM graph_versions WHERE id = l.graph_id AND user_id = $1 "
+        "ORDER BY is_active DESC, version DESC LIMIT 1) AS g ON true "
+        "WHERE l.user_id = $1 AND NOT l.is_deleted AND NOT l.is_archived AND NOT EXISTS ("
+        "SELECT FROM unnest($2::text[]) AS w WHERE position(lower(w) IN lower(g.name || ' ' || g.description)) = 0) "
+        "ORDER BY EXISTS (SELECT FROM unnest($2::text[]) AS w WHERE position(lower(w) IN lower(g.name)) = 0), "
+        "l.updated_at DESC, l.id LIMIT $3",
+        user_id,
+        list(words),
+        limit,
+    )
+    return [LibraryAgent(**row) for row in rows]
 
 
 async def versions(user_id: str, graph_id: str, limit: int) -> list[GraphVersion]:

@@ -32,6 +32,7 @@ from agentplat.graphs.models import (
     GraphSettingsPatch,
     GraphVersion,
     JsonObject,
+    LibraryAgent,
     Prepared,
 )
 from agentplat.graphs.rules import checks, credentials, intake, nesting, views
@@ -47,6 +48,8 @@ MAX_LISTED = 250
 MAX_VERSIONS_LISTED = 50
 # Who has that many is helped by the first ones.
 MAX_WARNINGS = 100
+# Of a search.
+MAX_WORDS = 16
 
 GraphRef = tuple[str, int]
 # Without a version: whichever is active.
@@ -94,6 +97,12 @@ async def list_(user: User) -> list[GraphMeta]:
         _shown.put((graph.id, graph.version), shown)
     found = ((head, fresh.get((head.id, head.version)) or _shown.get((head.id, head.version))) for head in heads)
     return [views.meta(head, *shown) for head, shown in found if shown]
+
+
+async def search(user: User, query: str, limit: int) -> list[LibraryAgent]:
+    """Agents at the user's hand that have each word of the query in name or description, the best first."""
+    words = query.replace("\0", " ").split()
+    return await queries.search(user.id, words[:MAX_WORDS], limit) if words else []
 
 
 async def versions(user: User, graph_id: str) -> list[GraphModel]:
