@@ -8,11 +8,12 @@ from piccolo.columns import Text
 from piccolo.table import Table
 
 from agentplat.infra import db as db_module
-from agentplat.infra.db import Database
+from agentplat.infra.db import DATABASE_AWAY, Database
 from agentplat.infra.errors import ConfigError
 from agentplat.infra.settings import Settings
 from agentplat.infra.uow import after_commit, unit_of_work
 from tests.support.conditions import until
+from tests.support.serving import serving
 
 
 class Users(Table, tablename="users"):
@@ -154,3 +155,25 @@ async def test_too_old_a_server_is_refused(settings: Settings, monkeypatch: pyte
 async def test_opening_without_an_address_says_what_to_set(settings: Settings) -> None:
     with pytest.raises(ConfigError, match="DATABASE_URL is not set"):
         await db_module.open_database(msgspec.structs.replace(settings, database_url=None))
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    return kind + (len(body) + 4).to_bytes(4, "big") + body
+
+
+async def test_a_connection_that_was_told_its_end_while_it_was_idle_counts_as_a_database_that_is_away() -> None:
+    """The server says that it is going down, and has not hung up yet when the next statement is sent."""
+
+    async def postgres(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big") - 4)
+        version = message(b"S", b"server_version\0" + b"16.0\0")
+        ready = message(b"R", bytes(4)) + version + message(b"K", bytes(8)) + message(b"Z", b"I")
+        writer.write(ready + message(b"E", b"SFATAL\0C57P02\0Mterminating connection\0\0"))
+        await reader.read()
+
+    async with serving(postgres) as port:
+        connection = await asyncpg.connect(f"postgresql://u@127.0.0.1:{port}/d", ssl=False)
+        with pytest.raises(DATABASE_AWAY) as away:
+            await connection.execute("SELECT 1", timeout=30)
+        assert away.type is asyncpg.InternalClientError
+        connection.terminate()

@@ -25,11 +25,13 @@ from agentplat.infra.settings import Settings
 MINIMUM_MAJOR = 15
 # A connection that a cancelled task left behind must not hold up the end of a process for ever.
 CLOSE_SECONDS = 5.0
-# What a statement raises while the database is away or restarting. Trying again later is all there is to do.
+# What a statement raises while the database is away or restarting. Trying again later is all there is to do. Asyncpg
+# calls it its own mistake where a connection was lost at a moment at which it did not expect that.
 DATABASE_AWAY = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,

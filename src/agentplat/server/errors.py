@@ -26,6 +26,7 @@ _log = get_logger(__name__)
 # that isn't there, or a name that leads nowhere, is an OSError.
 UNREACHABLE = (
     OSError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
