@@ -12,6 +12,7 @@ from agentplat.cli.supervisor import Platform
 from agentplat.infra.settings import Settings
 from tests.fuzz.fuzzing import Findings
 from tests.fuzz.setting import fuzzer
+from tests.support.mails import POSTMARK_TOKEN, UNSUBSCRIBE_KEY
 from tests.support.processes import free_port
 from tests.support.services import JWT_KEY, clear_environment
 
@@ -29,7 +30,9 @@ def main() -> int:
     failed = cases = 0
     with tempfile.TemporaryDirectory(prefix="agentplat-fuzz-") as home:
         settings = msgspec.structs.replace(Settings.from_env(), home=Path(home), port=free_port())
-        with Platform(settings, quiet=True, env={"LOG_LEVEL": "WARNING"}) as platform:
+        # What is not configured is a 503, as the contract has it.
+        configured = {"POSTMARK_WEBHOOK_TOKEN": POSTMARK_TOKEN, "UNSUBSCRIBE_SECRET_KEY": UNSUBSCRIBE_KEY}
+        with Platform(settings, quiet=True, env={"LOG_LEVEL": "WARNING", **configured}) as platform:
             one = fuzzer(platform.url, arguments.seed)
             operations = list(one.operations(arguments.only))
             say(f"{len(operations)} operations, seed {arguments.seed}")
