@@ -18,7 +18,7 @@ from benchmarks.rest.comparing import ROUNDS, UNLIMITED, load, request
 from benchmarks.rest.load import Outcome, Spec
 from benchmarks.steps import TABLE, run_steps
 
-CONNECTIONS = 16
+CONNECTIONS = 32
 STEADY_RATE = 200
 STEPS = 200
 COUNTS = "SELECT count(*), count(*) FILTER (WHERE status = 'COMPLETED') FROM runs"
