@@ -40,7 +40,9 @@ window.onunhandledrejection = ({reason}) => tell({error: String(reason)});
 # It goes on until it is stopped, so it is under way whenever the server dies.
 ENDLESS = draw({"p": (SPILL, {"count": 1_000_000, "delay": 0.1}), "b": (STORE, {})}, "p.n -> b.input")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is not installed; Debian has it as the package chromium"
+)
 
 
 class Site(ThreadingHTTPServer):
