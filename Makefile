@@ -22,7 +22,7 @@ help:
 	echo "make test    run the test suite"
 	echo "make faults  kill, pause and restart everything under load, 5 minutes per fault (FAULTS='--seconds 60' for less)"
 	echo "make fuzz    send 20,000 requests made from the OpenAPI document (FUZZ='--seed 7 --only graphs' for others)"
-	echo "make lint    ruff, mypy, import-linter"
+	echo "make lint    ruff, mypy, import-linter, and whether the locks are complete"
 	echo "make bench   run the benchmarks"
 	echo "make clean   remove everything the other targets made"
 	echo "make lock    resolve requirements/*.in again (needs uv)"
@@ -50,21 +50,26 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(PIP) check
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+# The locks name everything, so nothing is left to resolve. Left to itself, pip 23 takes an extra of a pinned package
+# (`pydantic[email]`) for another package, finds its newest release, and refuses that for want of a hash.
+LOCKED := install --no-deps --require-hashes -r
 
 # Stamps: remade when a lock or the project's own metadata changes.
 $(VENV)/.runtime: requirements/runtime.txt pyproject.toml
 	$(call make_venv)
 	echo "Installing what agentplat needs to run into $(VENV) ..."
-	$(PIP) install --require-hashes -r requirements/runtime.txt
+	$(PIP) $(LOCKED) requirements/runtime.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	echo "Installing the development tools into $(VENV) ..."
-	$(PIP) install --require-hashes -r requirements/dev.txt
+	$(PIP) $(LOCKED) requirements/dev.txt
 	touch $@
 
 # Debian keeps `ensurepip` in a package of its own; without it the system's pip does the first step.
