@@ -160,6 +160,7 @@ class Fuzzer:
             for failure in group.exceptions:
                 kind = f"{getattr(failure, 'title', type(failure).__name__)} ({response.status_code})"
                 shown = f"{case.as_curl_command(headers=headers)}\n    {response.status_code} {response.text[:300]}"
+                shown += f"\n    {failure.message}"
                 self._note(findings, kind, shown)
         else:
             self._learn(case, response)
