@@ -138,6 +138,26 @@ async def test_only_a_connection_in_order_is_used_again(db: Database) -> None:
     assert await backend() != third
 
 
+async def test_a_connection_is_not_waited_for_for_ever(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db_module, "WAIT_SECONDS", 0.05)
+    size = db.pool.get_max_size()
+    enough = asyncio.Event()
+
+    async def hold() -> None:
+        async with db.transaction():
+            await enough.wait()
+
+    holding = [asyncio.create_task(hold()) for _ in range(size)]
+    await until(lambda: db.pool.get_size() == size and db.pool.get_idle_size() == 0)
+    for _ in range(2 * size):
+        with pytest.raises(DATABASE_AWAY):
+            await db.fetchval("SELECT 1")
+    enough.set()
+    await asyncio.gather(*holding)
+    # Those who gave up took no connection with them.
+    assert await asyncio.gather(*(db.fetchval("SELECT 1") for _ in range(3 * size))) == [1] * 3 * size
+
+
 async def test_closing_does_not_wait_for_ever(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db_module, "CLOSE_SECONDS", 0.05)
     database = await Database.open(str(settings.database_url), 2)

@@ -25,6 +25,10 @@ from agentplat.infra.settings import Settings
 MINIMUM_MAJOR = 15
 # A connection that a cancelled task left behind must not hold up the end of a process for ever.
 CLOSE_SECONDS = 5.0
+# A server that hangs holds all connections until their statements are given up. Who comes meanwhile learns soon enough
+# that nobody will answer; a load that is merely high waits for a connection far less long.
+WAIT_SECONDS = 20.0
+STATEMENT_SECONDS = 60.0
 # What a statement raises while the database is away or restarting. Trying again later is all there is to do. Asyncpg
 # calls it its own mistake where a connection was lost at a moment at which it did not expect that.
 DATABASE_AWAY = (
@@ -73,7 +77,7 @@ class Database:
                 url,
                 min_size=1,
                 max_size=size,
-                command_timeout=60,
+                command_timeout=STATEMENT_SECONDS,
                 server_settings={"application_name": "agentplat"},
                 reset=_keep,
             )
@@ -151,14 +155,18 @@ class Database:
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[Any]:
         with using_database():
-            async with self.pool.acquire() as connection:
-                pid = connection.get_server_pid()  # one that was lost meanwhile has none
-                try:
-                    yield connection
-                except BaseException as error:
-                    if not _is_answer(error):
-                        _doubtful.add(pid)
-                    raise
+            # Not the pool's own time limit, which makes a task each time.
+            async with asyncio.timeout(WAIT_SECONDS):
+                connection = await self.pool.acquire()
+            pid = connection.get_server_pid()  # one that was lost meanwhile has none
+            try:
+                yield connection
+            except BaseException as error:
+                if not _is_answer(error):
+                    _doubtful.add(pid)
+                raise
+            finally:
+                await self.pool.release(connection)
 
     @property
     def in_transaction(self) -> bool:
