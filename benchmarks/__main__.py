@@ -52,14 +52,18 @@ class Report(Struct):
     results: list[Result]
 
 
-def save(report: Report) -> None:
-    """Results of cases that were not run now stay, if they are of the same machine and versions."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    before = msgspec.json.decode(RESULTS.read_bytes(), type=Report) if RESULTS.exists() else report
-    known = {one.case: one for one in before.results} if before.machine == report.machine else {}
-    known |= {one.case: one for one in report.results}
-    report.results = [known[case] for case in CASES if case in known]
-    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+def save(report: Report, path: Path = RESULTS) -> None:
+    """Of each case the newest results, and with them the machine and versions that they are of."""
+    path.parent.mkdir(exist_ok=True)
+    reports = msgspec.json.decode(path.read_bytes(), type=list[Report]) if path.exists() else []
+    measured = {one.case for one in report.results}
+    for before in reports:
+        before.results = [one for one in before.results if one.case not in measured]
+    if (same := next((one for one in reports if one.machine == report.machine), None)) is not None:
+        reports.remove(same)
+        report.results = sorted([*same.results, *report.results], key=lambda one: CASES.index(one.case))
+    reports = [report, *(one for one in reports if one.results)]
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=2) + b"\n")
 
 
 def show(result: Result) -> None:
