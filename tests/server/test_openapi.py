@@ -193,6 +193,27 @@ def test_every_body_has_an_example_that_is_one(served: Any) -> None:
     assert checked > 50
 
 
+def test_errors_are_shown_with_their_own_codes(served: Any) -> None:
+    shown = {
+        (status, referred(served, response)["content"]["application/json"]["example"]["code"])
+        for item in served["paths"].values()
+        for operation in item.values()
+        for status, response in operation["responses"].items()
+        if status >= "400"
+    }
+    assert {("401", "unauthenticated"), ("404", "not_found"), ("422", "invalid"), ("500", "internal")} <= shown
+    assert len(shown) == len({status for status, _ in shown})
+
+
+def test_what_is_no_json_is_told_by_its_type(served: Any) -> None:
+    def types(path: str, status: str) -> set[str]:
+        return set(served["paths"][path]["get"]["responses"][status]["content"])
+
+    assert types("/api/executions/{graph_exec_id}/events", "200") == {"text/event-stream"}
+    assert types("/api/graphs/{graph_id}/events", "200") == {"text/event-stream"}
+    assert types("/api/files/{file_id}/content", "200") == types("/api/files/{file_id}/content", "206") == {"*/*"}
+
+
 def test_what_fits_two_members_of_a_union_fits_it(served: Any) -> None:
     look = served["paths"]["/api/graphs/{graph_id}/executions/{graph_exec_id}"]["get"]
     pending = served["components"]["schemas"]["Review"]["properties"]["payload"]

@@ -27,6 +27,7 @@ PROTOCOL = "agentplat"
 BEARER = "bearer."
 
 CurrentUser = NamedDependency[User]
+STREAM = {TICKETS: True, "content_type": "text/event-stream"}
 NO_POSITION = refusal("The position is none of this stream.")
 GONE = refusal("What followed can't be had any more; look at the state itself.")
 LastEventId = Annotated[
@@ -76,8 +77,8 @@ async def issue_ticket(user: CurrentUser) -> Ticket:
 
 @get(
     "/executions/{graph_exec_id:str}/events",
-    opt={TICKETS: True},
-    responses={400: NO_POSITION, 410: GONE},
+    opt=STREAM,
+    responses={204: refusal("There is nothing after the client's last event."), 400: NO_POSITION, 410: GONE},
 )
 async def run_events(
     graph_exec_id: FromPath[str],
@@ -97,7 +98,7 @@ async def run_events(
     return await streaming.of_run(service.hub(), user, graph_exec_id, wanted)
 
 
-@get("/graphs/{graph_id:str}/events", opt={TICKETS: True}, responses={400: NO_POSITION, 410: GONE})
+@get("/graphs/{graph_id:str}/events", opt=STREAM, responses={400: NO_POSITION, 410: GONE})
 async def graph_events(
     graph_id: FromPath[str],
     user: CurrentUser,

@@ -1,6 +1,21 @@
 """An example for every body in the OpenAPI document, made from its schema: the same one whenever it is made."""
 
+from http import HTTPStatus
 from typing import Any
+
+from agentplat.infra.errors import (
+    AppError,
+    BadRequest,
+    Conflict,
+    NotAllowed,
+    NotFound,
+    PaymentRequired,
+    TooLarge,
+    TooMany,
+    TooSlow,
+    Unauthenticated,
+    Unavailable,
+)
 
 # Members whose name says more than their schema does.
 BY_NAME = {
@@ -9,8 +24,6 @@ BY_NAME = {
     "name": "Ada",
     "timezone": "Europe/Paris",
     "block_id": "1ff065e9-88e8-4358-9d82-8dc91f622ba9",
-    "message": "There is nothing here under this id.",
-    "code": "not_found",
 }
 BY_FORMAT = {
     "date-time": "2026-01-31T12:00:00Z",
@@ -20,6 +33,13 @@ BY_FORMAT = {
 }
 # Schemas may contain themselves; what lies deeper is left out.
 MOST_LEVELS = 6
+
+# By status, of the errors that any domain may raise.
+PLAIN = (
+    *(AppError, BadRequest, Unauthenticated, PaymentRequired, NotAllowed, NotFound),
+    *(TooSlow, Conflict, TooLarge, TooMany, Unavailable),
+)
+CODES = {error.status: error.code for error in PLAIN}
 
 Schema = dict[str, Any]
 
@@ -41,6 +61,17 @@ def _bodies(document: Schema) -> list[Schema]:
     holders = [*responses, *document["components"]["responses"].values()]
     holders += [operation["requestBody"] for operation in operations if "requestBody" in operation]
     return [holder["content"] for holder in holders if "content" in holder]
+
+
+def refusal(status: int, text: str) -> Schema:
+    """An error of that status. `text` says when an operation answers with it."""
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        text = "body.name: This field is required"
+        problem = {"type": "missing", "loc": ["body", "name"], "msg": "This field is required"}
+        return {"code": "invalid", "message": text, "detail": [problem]}
+    code = CODES.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "_")
+    shown = {"code": code, "message": text, "detail": text}
+    return shown | ({"request_id": BY_NAME["id"]} if status >= HTTPStatus.INTERNAL_SERVER_ERROR else {})
 
 
 def example(schema: Schema, schemas: Schema, name: str = "", level: int = 0) -> Any:

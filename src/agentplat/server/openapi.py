@@ -17,12 +17,15 @@ from litestar.routes import HTTPRoute
 from agentplat.infra.ndjson import LINES, NDJSON, RESULTS
 from agentplat.server import docs
 from agentplat.server.auth import BY_ADDRESS, PERMISSION, POSTMARK, PUBLIC
-from agentplat.server.examples import add_examples
+from agentplat.server.examples import add_examples, refusal
 from agentplat.server.representation import ETAG, STATIC
 
 SCHEME = "HTTPBearerJWT"
 KEY_SCHEME = "ApiKey"
 POSTMARK_SCHEME = "PostmarkWebhook"
+
+# In a handler's `opt`: the type of what it answers, where that is no JSON.
+CONTENT_TYPE = "content_type"
 
 # What programs with an API key may call is below this.
 EXTERNAL = "/external-api"
@@ -81,6 +84,15 @@ REFUSALS = {
         "Unavailable",
         "A service that this needs is away; `Retry-After` says in how many seconds to try again.",
     ),
+}
+# By type, where an answer is no JSON. Of a stream it is that of one event.
+_SCHEMAS: dict[str, dict[str, Any]] = {
+    "text/event-stream": {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+        "required": ["data"],
+    },
+    "*/*": {"type": "string", "format": "binary"},
 }
 _IF_NONE_MATCH: dict[str, Any] = {
     "name": "If-None-Match",
@@ -208,14 +220,16 @@ def _collect(value: Any, schemas: dict[str, Any], named: set[str]) -> None:
 
 
 def _refusal(status: str, text: str) -> dict[str, Any]:
-    response = {"description": text, "content": _content("HTTPValidationError" if status == "422" else "Error")}
+    schema = "HTTPValidationError" if status == "422" else "Error"
+    response: dict[str, Any] = {"description": text, "content": _content(status, text, schema)}
     if status in ("429", "503"):
         response["headers"] = {"Retry-After": {"required": True, "schema": {"type": "string"}}}
     return response
 
 
-def _content(schema: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+def _content(status: str, text: str, schema: str = "Error") -> dict[str, Any]:
+    shown = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": refusal(int(status), text)}
+    return {"application/json": shown}
 
 
 def _complete(path_item: dict[str, Any], handler: HTTPRouteHandler, schemas: dict[str, Any]) -> None:
@@ -228,7 +242,10 @@ def _complete(path_item: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
                 own.setdefault(status, {"$ref": f"#/components/responses/{name}"})
             for status, response in own.items():
                 if status >= "400" and "$ref" not in response:
-                    response.setdefault("content", _content("Error"))
+                    response.setdefault("content", _content(status, response["description"]))
+            if content_type := handler.opt.get(CONTENT_TYPE):
+                for status in own.keys() & {"200", "206"}:
+                    own[status]["content"] = {content_type: {"schema": _SCHEMAS[content_type]}}
             _describe(operation, handler)
             if member := handler.opt.get(LINES):
                 _describe_lines(operation, member, schemas)
@@ -268,7 +285,8 @@ def _describe(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
         operation["security"] = [{scheme: []}]
     if permission:
         operation["x-required-permission"] = str(permission)
-        own["403"] = {"description": f"The API key lacks {permission}.", "content": _content("Error")}
+        text = f"The API key lacks {permission}."
+        own["403"] = {"description": text, "content": _content("403", text)}
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path" and parameter["schema"].get("type") == "string":
             # Without it the path would be another one.
