@@ -11,10 +11,11 @@ import msgspec
 from agentplat.cli.supervisor import Platform
 from agentplat.infra.settings import Settings
 from tests.fuzz.fuzzing import Findings
-from tests.fuzz.setting import fuzzer
+from tests.fuzz.setting import Setting
 from tests.support.mails import POSTMARK_TOKEN, UNSUBSCRIBE_KEY
 from tests.support.processes import free_port
 from tests.support.services import JWT_KEY, clear_environment
+from tests.support.stripe import API_KEY, WEBHOOK_SECRET, running
 
 MOST_SHOWN = 3
 
@@ -28,13 +29,23 @@ def main() -> int:
     clear_environment()
     os.environ["JWT_VERIFY_KEY"] = JWT_KEY
     failed = cases = 0
-    with tempfile.TemporaryDirectory(prefix="agentplat-fuzz-") as home:
+    with tempfile.TemporaryDirectory(prefix="agentplat-fuzz-") as home, running() as stripe:
         settings = msgspec.structs.replace(Settings.from_env(), home=Path(home), port=free_port())
-        # What is not configured is a 503, as the contract has it.
-        configured = {"POSTMARK_WEBHOOK_TOKEN": POSTMARK_TOKEN, "UNSUBSCRIBE_SECRET_KEY": UNSUBSCRIBE_KEY}
-        with Platform(settings, quiet=True, env={"LOG_LEVEL": "WARNING", **configured}) as platform:
-            one = fuzzer(platform.url, arguments.seed)
-            operations = list(one.operations(arguments.only))
+        # What is not configured is refused, and what is too much as well.
+        configured = {
+            "LOG_LEVEL": "WARNING",
+            "POSTMARK_WEBHOOK_TOKEN": POSTMARK_TOKEN,
+            "UNSUBSCRIBE_SECRET_KEY": UNSUBSCRIBE_KEY,
+            "ENABLE_CREDIT": "true",
+            "STRIPE_API_KEY": API_KEY,
+            "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+            "STRIPE_BASE_URL": stripe.url,
+            "AGENTPLAT_RATE_LIMIT": "0",
+            "AGENTPLAT_RATE_LIMIT_SIGN_IN": "0",
+        }
+        with Platform(settings, fake_llm=True, quiet=True, env=configured) as platform:
+            setting = Setting(platform.url, arguments.seed, stripe)
+            operations = setting.fuzzer.operations(arguments.only)
             say(f"{len(operations)} operations, seed {arguments.seed}")
             again = 0
             # What few cases exhaust leaves its share to the others.
@@ -42,12 +53,14 @@ def main() -> int:
                 share = -(-(arguments.cases - cases) // len(operations))
                 more = []
                 for operation in operations:
-                    findings = one.run(operation, share, again)
+                    setting.renew()
+                    findings = setting.fuzzer.run(operation, share, again)
                     show(findings, arguments.seed + again)
                     failed, cases = failed + findings.failed, cases + findings.cases
                     if findings.cases >= share:
                         more.append(operation)
                 operations, again = more, again + 1
+            setting.close()
     say(f"{cases} cases, {failed} failures")
     return int(failed > 0 or cases == 0)
 

@@ -1,14 +1,13 @@
 """Requests made from our own OpenAPI document, sent to a running server, and its answers held against the document.
 
-Half of the requests are as the document has them, half break it somewhere. Ids that earlier answers told are put into
-half of the paths, since an invented id never gets farther than a 404.
+Half of the requests are as the document has them, half break it somewhere. Half of them name things that are there,
+since an invented id never gets farther than a 404: those that belong together, or what earlier answers told.
 """
 
 import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.support.graphs import STORE
+from tests.support.mails import POSTMARK
 
 CHECKS: list[Any] = [
     not_a_server_error,
@@ -37,8 +37,9 @@ CHECKS: list[Any] = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-# Answers that have no end unless what they tell of has one.
-ENDLESS = re.compile(r"/events$")
+# Streams: that of a graph has no end, that of a run has one if the run has.
+ENDLESS = re.compile(r"/graphs/.*/events$")
+STREAM = re.compile(r"/events$")
 # Blocks that reach for nothing outside of the platform.
 BLOCKS = (STORE, "b1ab9b19-67a6-406d-abf5-2dba76d00c79", "f66a3543-28d3-4ab5-8945-9b336371e2ce")
 SECONDS = 20
@@ -47,6 +48,15 @@ SECONDS = 20
 _NAME = re.compile(r"\{(\w+)\}")
 _NO_NAME = ("", "")
 MOST_KNOWN = 50
+# What bodies and answers have besides what stands in paths.
+ELSEWHERE = ("node_exec_id", "email", "password", "refresh_token", "transaction_key")
+TIMES = ("30 2 * * *", "*/20 9-17 * * mon-fri", "0 0 1 jan,jul *")
+# Most ends something, so what looks comes first, and what deletes last.
+ORDER = ("get", "post", "put", "patch", "delete")
+
+# Who has things.
+USER, PROGRAM = "fuzz", "fuzz-program"
+Belongings = dict[str, str]
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -96,13 +106,14 @@ class Fuzzer:
         self.items = {path: name for path, name in map(_split, document["paths"]) if name}
         self.known: dict[str, list[str]] = {name: [] for path in document["paths"] for name in _NAME.findall(path)}
         self.known |= {"block_id": list(BLOCKS), "version": ["1"], "graph_version": ["1"]}
+        self.known |= {name: [] for name in ELSEWHERE} | {"cron": list(TIMES), "timezone": ["Europe/Berlin"]}
+        self.belongings: dict[str, Belongings] = {}
         self.choices = random.Random()
 
-    def operations(self, only: str = "") -> Iterator[Any]:
-        for result in self.schema.get_all_operations():
-            operation = result.ok()
-            if re.search(only, operation.label):
-                yield operation
+    def operations(self, only: str = "") -> list[Any]:
+        found = [result.ok() for result in self.schema.get_all_operations()]
+        found = [one for one in found if re.search(only, one.label)]
+        return sorted(found, key=lambda one: (ORDER.index(one.method.lower()), -len(one.path), one.path))
 
     def run(self, operation: Any, cases: int, again: int = 0) -> Findings:
         """`again` makes other cases than before. Of what takes little there are fewer cases than are wanted."""
@@ -135,15 +146,18 @@ class Fuzzer:
         with suppress(Unsatisfiable):
             send()
 
-    def know(self, **ids: str) -> None:
-        for name, value in ids.items():
-            if value and "/" not in value and value not in self.known[name]:
-                self.known[name] = [*self.known[name][1 - MOST_KNOWN :], value]
+    def know(self, name: str, value: str) -> None:
+        if value and "/" not in value and value not in self.known[name]:
+            self.known[name] = [*self.known[name][1 - MOST_KNOWN :], value]
 
     def _use_known(self, case: Case) -> None:
-        for name in case.path_parameters or {}:
-            if among := self.known.get(name):
-                case.path_parameters[name] = self.choices.choice(among)
+        """What belongs together for one request, or anything that was ever told."""
+        among = {name: self.choices.choice(values) for name, values in self.known.items() if values}
+        label = case.operation.label
+        if STREAM.search(label) or self.choices.random() < 0.7:
+            among |= self.belongings[PROGRAM if "ApiKey" in self.schemes[label] else USER]
+        for holder in (case.path_parameters, case.query, case.body):
+            _put(among, holder)
 
     def _check(self, case: Case, findings: Findings) -> None:
         headers = self._credentials(case)
@@ -172,6 +186,8 @@ class Fuzzer:
         schemes = self.schemes[case.operation.label]
         if self.choices.random() < 0.02:
             return {}
+        if "PostmarkWebhook" in schemes:
+            return POSTMARK
         if "ApiKey" in schemes:
             return {"X-API-Key": self.api_key}
         admin = "/admin/" in case.operation.path or self.choices.random() < 0.1
@@ -179,7 +195,7 @@ class Fuzzer:
 
     def _learn(self, case: Case, response: Any) -> None:
         """What an answer calls as a path does; and the `id` of what is made or listed where single ones have a path."""
-        if response.status_code != 200 or case.operation.path.endswith(".json"):
+        if response.status_code != 200 or not response.headers["content-type"][0].startswith("application/json"):
             return
         answer = json.loads(response.content)
         answers = answer[:MOST_KNOWN] if isinstance(answer, list) else [answer]
@@ -189,4 +205,21 @@ class Fuzzer:
             for member, value in one.items():
                 name = self.items.get(case.operation.path) if member == "id" else member
                 if name in self.known and isinstance(value, str):
-                    self.know(**{name: value})
+                    self.know(name, value)
+
+
+def _put(among: Belongings, holder: Any) -> None:
+    """What is known in place of the texts and numbers of those names in `holder`, however deep."""
+    if isinstance(holder, list):
+        for one in holder:
+            _put(among, one)
+    elif isinstance(holder, dict):
+        for name, value in holder.items():
+            if name in among and isinstance(value, str):
+                holder[name] = among[name]
+            elif name in among and type(value) is int and among[name].isdecimal():
+                holder[name] = int(among[name])
+            elif name == "ids" and value and "graph_exec_id" in among:
+                holder[name] = [among["graph_exec_id"]]
+            else:
+                _put(among, value)
