@@ -1,6 +1,7 @@
 """What holds for every route: who comes in, what every response carries, and how errors look."""
 
 import json
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
@@ -119,6 +120,16 @@ async def test_security_and_cache_headers(api: Api, method: str, path: str, stor
     expected = None if stored else "no-store, no-cache, must-revalidate, private"
     assert headers.get("cache-control") == expected
     assert "x-robots-tag" not in headers
+
+
+async def test_who_came_by_https_is_told_to_stay_there(settings: Settings) -> None:
+    trusting = msgspec.structs.replace(settings, trusted_proxies=(ip_network("127.0.0.0/8"),))
+    for proxied, expected in ((trusting, "max-age=31536000"), (settings, None)):
+        transport = httpx.ASGITransport(create_app(proxied))  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://agentplat") as client:
+            answer = await client.get("/nothing", headers={"X-Forwarded-Proto": "https"})
+            assert answer.headers.get("strict-transport-security") == expected
+            assert "strict-transport-security" not in (await client.get("/nothing")).headers
 
 
 async def test_shared_pages_are_not_indexed(api: Api) -> None:

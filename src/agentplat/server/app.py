@@ -29,6 +29,7 @@ from agentplat.server.edge import Edge
 from agentplat.server.errors import render
 from agentplat.server.lifespan import LIMITS, services, socket_services
 from agentplat.server.limits import Limits
+from agentplat.server.proxies import Proxies
 from agentplat.server.request import ApiRequest
 from agentplat.server.routes import ROUTES, SOCKET_ROUTES
 
@@ -70,11 +71,11 @@ def create_socket_app(settings: Settings | None = None) -> Litestar:
 
 
 def _assembled(routes: list[ControllerRouterHandler], lifespan: Lifespan, settings: Settings) -> Litestar:
-    limits = Limits(settings)
+    limits, proxies = Limits(settings), Proxies(settings.trusted_proxies)
     app = Application(
         route_handlers=routes,
         dependencies={"user": Provide(current_user, sync_to_thread=False)},
-        middleware=[Authentication(limits)],
+        middleware=[Authentication(limits, proxies)],
         exception_handlers={Exception: render},
         lifespan=[lifespan],
         request_class=ApiRequest,
@@ -88,5 +89,5 @@ def _assembled(routes: list[ControllerRouterHandler], lifespan: Lifespan, settin
     if counts is not None:
         app.register(metrics.show)
     cors = Cors(settings.backend_cors_allow_origins)
-    app.edge = Edge(super(Application, app).__call__, cors, settings.request_seconds, counts)
+    app.edge = Edge(super(Application, app).__call__, cors, proxies, settings.request_seconds, counts)
     return app

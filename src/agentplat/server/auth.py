@@ -15,6 +15,7 @@ from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.realtime.service import TICKETS, redeem
 from agentplat.server.limits import ADDRESS, KEY, USER, Limits
+from agentplat.server.proxies import Proxies
 
 PUBLIC = "public"
 # Not for administrators who act as somebody else: what they would learn or change is the person's own.
@@ -36,14 +37,15 @@ class Authentication(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, proxies: Proxies) -> None:
         self.limits = limits
+        self.proxies = proxies
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         opt = scope["route_handler"].opt
         if opt.get(PUBLIC):
             if opt.get(BY_ADDRESS):
-                await self.limits.take(scope, ADDRESS, self.limits.address(scope))  # type: ignore[arg-type]
+                await self.limits.take(scope, ADDRESS, self.proxies.address(scope))  # type: ignore[arg-type]
         elif opt.get(POSTMARK):
             accounts.check_postmark(_header(scope, b"x-postmark-webhook-token"))
         elif permission := opt.get(PERMISSION):

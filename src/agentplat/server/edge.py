@@ -18,6 +18,7 @@ from agentplat.infra.serving import Served, serving
 from agentplat.server.cors import Cors, Headers
 from agentplat.server.limits import Bucket
 from agentplat.server.metrics import Counts
+from agentplat.server.proxies import Proxies
 from agentplat.server.representation import Representations
 
 _ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -31,6 +32,8 @@ SECURITY: Headers = [
     (b"x-xss-protection", b"1; mode=block"),
     (b"referrer-policy", b"strict-origin-when-cross-origin"),
 ]
+# Who came by HTTPS once is to come by it always. Over HTTP nobody may be told so, says RFC 6797 (7.2).
+ONLY_HTTPS: Headers = [(b"strict-transport-security", b"max-age=31536000")]
 # For answers that are no pages: whoever gets a browser to show one gets nothing to run.
 NO_PAGE: Headers = [(b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")]
 NOT_STORED: Headers = [
@@ -57,9 +60,12 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 class Edge:
     """`request_seconds`: in which a body has to arrive. `counts` where requests are counted."""
 
-    def __init__(self, app: App, cors: Cors, request_seconds: float, counts: Counts | None = None) -> None:
+    def __init__(
+        self, app: App, cors: Cors, proxies: Proxies, request_seconds: float, counts: Counts | None = None
+    ) -> None:
         self.app = app
         self.cors = cors
+        self.proxies = proxies
         self.request_seconds = request_seconds
         self.counts = counts
         self.representations = Representations()
@@ -131,6 +137,8 @@ class _Answer:
             headers += NOT_STORED
         if SHARED in path:
             headers += NOT_INDEXED
+        if self.edge.proxies.over_https(scope, self.headers):
+            headers += ONLY_HTTPS
         if (origin := self.headers.get(b"origin")) is not None:
             headers += self.edge.cors.headers(origin)
         bucket: Bucket | None = scope.get("rate_limit")  # type: ignore[assignment]

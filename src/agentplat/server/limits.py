@@ -8,19 +8,17 @@ What it has taken it keeps, so somebody may exceed a limit by a hundredth per pr
 import asyncio
 import math
 from hashlib import sha256
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from litestar.types import HTTPScope
 from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from agentplat.infra.errors import TooMany
 from agentplat.infra.lru import LRU
-from agentplat.infra.settings import Network, Settings
+from agentplat.infra.settings import Settings
 from agentplat.infra.telemetry import get_logger
 
 WINDOW_SECONDS = 60
@@ -78,7 +76,6 @@ class Limits:
         self.client: Redis | None = None
         self.answer_seconds = ANSWER_SECONDS
         self._prefix = f"{settings.redis_prefix}:limits"
-        self._proxies = settings.trusted_proxies
         self._most = {
             USER: settings.rate_limit,
             KEY: settings.rate_limit_per_key,
@@ -129,29 +126,6 @@ class Limits:
             bucket.empty_until = bucket.seen + wait / 1000
         finally:
             bucket.taking = None
-
-    def address(self, scope: HTTPScope) -> str:
-        """Who a stranger is: the nearest address that is no proxy of ours. Networks of IPv6 count as one."""
-        client = scope.get("client")
-        given = [client[0]] if client else []
-        forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
-        given += reversed(forwarded.decode("latin-1").split(",")) if forwarded else []
-        address = ""
-        for text in given:
-            try:
-                found = ip_address(text.strip())
-            except ValueError:
-                break
-            # How sockets of IPv6 show clients of IPv4: all of them would be one network.
-            found = getattr(found, "ipv4_mapped", None) or found
-            address = str(found if found.version == 4 else ip_network((found, 64), strict=False))
-            if not _within(found, self._proxies):
-                break
-        return address
-
-
-def _within(address: Any, networks: tuple[Network, ...]) -> bool:
-    return any(address in network for network in networks)
 
 
 def _name(who: str) -> str:
