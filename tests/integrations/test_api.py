@@ -1,6 +1,7 @@
 """Credentials over HTTP: what goes in, what comes out, and whose they are."""
 
 import asyncio
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from agentplat.infra.db import Database
 from agentplat.integrations import service
 from agentplat.integrations.rules import MASK
 from tests.support.api import NOBODYS_ID, Api
+from tests.support.conditions import until
+from tests.support.locks import waiting
 from tests.support.statements import said
 from tests.support.switches import environment_of
 from tests.support.vault import fingerprint
@@ -132,6 +135,37 @@ async def test_changes_at_once_do_not_undo_one_another(api: Api) -> None:
     await gone
     added = {one["id"] for one in await more}
     assert {one["id"] for one in await own(ann)} == {*ids[5:], *added}
+
+
+async def test_nobody_has_more_than_there_may_be(api: Api, db: Database) -> None:
+    ann = api("ann")
+    await made(ann)
+    await db.execute(
+        """
+        INSERT INTO credentials (user_id, id, provider, type, sealed)
+        SELECT 'ann', n::text, 'github', 'api_key', '' FROM generate_series(1, $1) AS n
+        """,
+        service.MOST - 3,
+    )
+    body = {"provider": "github", **BODIES["api_key"]}
+    async with db.transaction() as connection:
+        # Who adds some waits here, so all have come before the first is counted.
+        await connection.execute("SELECT FROM users WHERE id = 'ann' FOR UPDATE")
+        adding = [
+            asyncio.create_task(ann.post(f"{URL}/github/credentials", json=body), context=Context()) for _ in range(5)
+        ]
+        await asyncio.create_task(until(lambda: all_wait(db, 5)), context=Context())
+    answers = [await one for one in adding]
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 409, 409, 409]
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"too_many_credentials"}
+    assert await db.fetchval("SELECT count(*) FROM credentials") == service.MOST
+    assert (await api("bob").post(f"{URL}/github/credentials", json=body)).status_code == 201
+    assert (await ann.delete(f"{URL}/github/credentials/1")).status_code == 200
+    await made(ann)
+
+
+async def all_wait(db: Database, number: int) -> bool:
+    return await waiting(db) == number
 
 
 @pytest.mark.parametrize(

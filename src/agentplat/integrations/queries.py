@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from agentplat.infra.crypto import ID_BYTES, ID_POSITION
 from agentplat.infra.db import db
+from agentplat.infra.uow import unit_of_work
 from agentplat.integrations.models import CredentialsSummary
 
 _SUMMARY = "id, provider, type, title, scopes, username, host"
@@ -24,24 +25,27 @@ def _summaries(rows: Sequence[Any]) -> list[CredentialsSummary]:
 
 async def insert(user_id: str, shown: CredentialsSummary, sealed: bytes, most: int) -> bool:
     """False when the id is taken, or the user has as many as there may be."""
-    status = await db().execute(
-        f"""
-        INSERT INTO credentials (user_id, {_SUMMARY}, sealed)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
-        WHERE (SELECT count(*) FROM credentials WHERE user_id = $1) < $10
-        ON CONFLICT DO NOTHING
-        """,
-        user_id,
-        shown.id,
-        shown.provider,
-        shown.type,
-        shown.title,
-        shown.scopes,
-        shown.username,
-        shown.host,
-        sealed,
-        most,
-    )
+    async with unit_of_work():
+        # By itself, and first: of two who come at once, the later one must count what the other has made.
+        await db().execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+        status = await db().execute(
+            f"""
+            INSERT INTO credentials (user_id, {_SUMMARY}, sealed)
+            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+            WHERE (SELECT count(*) FROM credentials WHERE user_id = $1) < $10
+            ON CONFLICT DO NOTHING
+            """,
+            user_id,
+            shown.id,
+            shown.provider,
+            shown.type,
+            shown.title,
+            shown.scopes,
+            shown.username,
+            shown.host,
+            sealed,
+            most,
+        )
     return status == "INSERT 0 1"
 
 
