@@ -182,6 +182,15 @@ async def all_wait(db: Database, number: int) -> bool:
         ({"type": "host_scoped", "host": "a b"}, ["host"]),
         ({"api_key": "x", "title": "a\0b"}, ["title"]),
         ({"api_key": "x", "id": "../x"}, ["id"]),
+        ({"api_key": "x", "id": "x\n"}, ["id"]),
+        ({"api_key": "x", "id": "\n"}, ["id"]),
+        ({"api_key": "x", "id": ".."}, ["id"]),
+        ({"api_key": "x", "title": "x\n"}, ["title"]),
+        ({"type": "host_scoped", "host": "a\n"}, ["host"]),
+        ({"type": "host_scoped", "host": "a", "headers": {"x": "a\n"}}, ["headers", "..."]),
+        ({"type": "host_scoped", "host": "a", "headers": {"x\n": "a"}}, ["headers"]),
+        ({"type": "user_password", "username": "x\n", "password": "x"}, ["username"]),
+        ({"type": "oauth2", "access_token": "x", "scopes": ["x\n"]}, ["scopes", 0]),
         ({"api_key": "x", "expires_at": 10**15}, ["expires_at"]),
         ({"type": "magic", "api_key": "x"}, ["type"]),
     ],
@@ -194,7 +203,7 @@ async def test_what_can_not_be_kept_is_named(api: Api, body: dict[str, Any], pla
 
 
 async def test_hostile_providers(api: Api) -> None:
-    for provider in ("%00", "a%20b", "x" * 101):
+    for provider in ("%00", "a%20b", "a%0A", "%2E%2E", "x" * 101):
         for response in (
             await api("ann").get(f"{URL}/{provider}/credentials"),
             await api("ann").post(f"{URL}/{provider}/credentials", json=BODIES["api_key"] | {"provider": "x"}),

@@ -88,6 +88,7 @@ async def test_the_version_is_fixed_when_it_is_made(api: Api) -> None:
         ({"timezone": "Mars/Olympus"}, ["body", "timezone"]),
         ({"timezone": "../etc/passwd"}, ["body", "timezone"]),
         ({"name": "a\0b"}, ["body", "name"]),
+        ({"name": "a\n"}, ["body", "name"]),
         ({"name": "x" * 501}, ["body", "name"]),
         ({"missed_runs": "some"}, ["body", "missed_runs"]),
         ({"graph_version": 0}, ["body", "graph_version"]),

@@ -10,19 +10,18 @@ from msgspec import Meta, Struct
 
 Kind = Literal["api_key", "oauth2", "user_password", "host_scoped"]
 
-# Names that stand in paths, logs and settings.
-NAME = r"^[A-Za-z0-9_.:-]{1,100}$"
-Line = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
+# Names that stand in paths, logs and settings. None begins with a dot: `..` in a path is another path. `$` alone would
+# let a line break pass that is the last character.
+NAME = r"^[A-Za-z0-9_:-][A-Za-z0-9_.:-]{0,99}$(?!\n)"
+Line = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
 SecretText = Annotated[str, Meta(min_length=1, max_length=20_000, extra_json_schema={"format": "password"})]
-HeaderName = Annotated[str, Meta(max_length=200, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
-HeaderValue = Annotated[str, Meta(max_length=20_000, pattern=r"^[^\x00\r\n]*$")]
-Host = Annotated[str, Meta(min_length=1, max_length=260, pattern=r"^[A-Za-z0-9.*:\[\]_-]+$")]
+HeaderName = Annotated[str, Meta(max_length=200, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$(?!\n)")]
+HeaderValue = Annotated[str, Meta(max_length=20_000, pattern=r"^[^\x00\r\n]*$(?!\n)")]
+Host = Annotated[str, Meta(min_length=1, max_length=260, pattern=r"^[A-Za-z0-9.*:\[\]_-]+$(?!\n)")]
 # Unix seconds, as far as there are dates for them.
 Moment = Annotated[int, Meta(ge=0, le=253_402_300_799)]
-
-
-CredentialsId = Annotated[str, Meta(max_length=100, pattern=r"^[A-Za-z0-9_.:-]*$")]
-UserName = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f]*$")]
+CredentialsId = Annotated[str, Meta(max_length=100, pattern=rf"^$(?!\n)|{NAME}")]
+UserName = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
 
 
 class _Secrets(Struct, frozen=True, kw_only=True):

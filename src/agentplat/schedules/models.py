@@ -28,7 +28,8 @@ class Outcome(StrEnum):
     SKIPPED = "SKIPPED"
 
 
-Name = Annotated[str, Meta(max_length=MAX_NAME_LENGTH, pattern=r"^[^\x00-\x1f\x7f]*$")]
+# `$` alone would let a line break pass that is the last character.
+Name = Annotated[str, Meta(max_length=MAX_NAME_LENGTH, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
 Version = Annotated[int, Meta(ge=1, le=MAX_VERSION)]
 Inputs = dict[str, Any]
 Credentials = dict[str, CredentialsMetaInput]
