@@ -3,7 +3,13 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from msgspec import Struct
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
 
 from agentplat.files.errors import FormInvalid
 
@@ -49,11 +55,16 @@ async def _events(
     chunks: AsyncIterator[bytes], boundary: str
 ) -> AsyncGenerator[MultipartSegment | bytes | bytearray | None, None]:
     """The head of each part, then what is in it, then None."""
+    problem = "it is malformed"
     try:
         parser = PushMultipartParser(boundary, max_segment_count=MAX_PARTS)
         async for chunk in chunks:
             for event in parser.parse(chunk):
                 yield event
+        problem = "it ends too early"
         parser.close()
+    except ParserLimitReached as error:
+        raise FormInvalid.of(f"The form can't be read: more than {MAX_PARTS} parts, or one with a long head") from error
     except (MultipartError, UnicodeError) as error:
-        raise FormInvalid.of(f"The form can't be read: {error}") from error
+        # What the parser says of it quotes the form, and names its own classes.
+        raise FormInvalid.of(f"The form can't be read: {problem}") from error
