@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from contextvars import Context
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from agentplat.files import service
+from agentplat.files.service import RunFiles
 from agentplat.infra.db import Database
+from agentplat.sdk import BlockError
 from tests.support.api import NOBODYS_ID, Api
 from tests.support.clamd import EICAR, clamd
 from tests.support.conditions import until
@@ -113,6 +116,8 @@ async def test_what_a_part_does_not_say_has_defaults(api: Api) -> None:
         (raw(b""), ["body"]),
         (raw(b"nonsense" * 9000), ["body"]),
         (raw(PART.replace(b"file", b"\xff\xfe")), ["body"]),
+        (raw(PART.replace(b"file", b"z") * 33 + PART + b"--B--\r\n"), ["body"]),
+        (raw(PART.replace(b"name", b"x" * 9000 + b"; name")), ["body"]),
         (raw(b"{}", "application/json"), ["body"]),
         (raw(PART, "multipart/form-data"), ["body"]),
         ({"files": {"file": b"x"}, "params": {"expiration_hours": "many"}}, ["query", "expiration_hours"]),
@@ -123,6 +128,7 @@ async def test_other_forms_are_refused(
 ) -> None:
     response = await api("ann").post(UPLOAD, **request_)
     assert (response.status_code, response.json()["detail"][0]["loc"]) == (422, place), response.text
+    assert "Error" not in response.text, "that would be the parser's own words"
     assert kept(storage) == []
     assert await db.fetchval("SELECT count(*) FROM files") == 0
 
@@ -158,6 +164,28 @@ async def test_only_allowed_types(api: Api, storage: Path) -> None:
     assert len(kept(storage)) == 2
 
 
+async def test_a_disk_that_takes_nothing_fails_the_node(api: Api) -> None:
+    """It is not taken for a database that is away, which a node would wait for."""
+    file = await stored(api("ann"))
+    files = RunFiles(f"run-{uuid4()}", "ann")
+    files.folder.parent.mkdir(parents=True, exist_ok=True)
+    files.folder.write_text("in the way")
+    for source in (file["file_uri"], "data:text/plain;base64,aGk="):
+        with pytest.raises(BlockError, match="The file can't be written: ") as refused:
+            await files.store(source)
+        assert str(files.folder.parent) not in str(refused.value)
+    files.folder.unlink()
+
+
+async def test_a_run_takes_a_name_of_any_length(api: Api) -> None:
+    file = await stored(api("ann"), name="字" * 300 + ".csv")
+    files = RunFiles(f"run-{uuid4()}", "ann")
+    name = await files.store(file["file_uri"])
+    assert name.endswith("字.csv")
+    assert await files.read(file["file_uri"]) == b"hello"
+    await service.discard(files.run_id)
+
+
 # --- links
 
 
@@ -182,6 +210,9 @@ async def test_links_lead_to_the_file_and_nowhere_else(api: Api) -> None:
         url.replace(file["file_id"], other["file_id"]),
         url.replace(str(expires), str(expires + 1)),
         url[:-6] + ("A" if url[-6] != "A" else "B") + url[-5:],
+        f"{url}!",
+        f"{url}====",
+        url.replace("signature=", "signature=%0A"),
         f"{base}?expires={expires}&signature=%C3%A9",
         f"{base}?expires={expires}&signature=",
     ):
@@ -210,6 +241,21 @@ async def test_a_range_of_a_file(api: Api, asked: str, status: int, content: byt
     if content is not None:
         assert response.content == content
         assert response.headers["content-length"] == str(len(content))
+
+
+async def test_a_condition_on_a_range_is_not_met(api: Api) -> None:
+    file = await stored(api("ann"), b"0123456789")
+    url = (await api("ann").get(f"/api/files/{file['file_id']}/link")).json()["url"]
+    response = await api().get(url, headers={"Range": "bytes=2-4", "If-Range": '"of something else"'})
+    assert (response.status_code, response.content) == (200, b"0123456789")
+
+
+async def test_a_file_that_the_storage_has_lost_is_not_there(api: Api, storage: Path) -> None:
+    file = await stored(api("ann"))
+    url = (await api("ann").get(f"/api/files/{file['file_id']}/link")).json()["url"]
+    (storage / "uploads" / file["file_id"]).unlink()
+    response = await api().get(url)
+    assert (response.status_code, response.json()["code"]) == (404, "file_not_found")
 
 
 async def test_links_end(api: Api, db: Database) -> None:

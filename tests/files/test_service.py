@@ -70,11 +70,26 @@ async def test_cloud_storage_is_refused_by_name(files: RunFiles) -> None:
 @given(st.text(max_size=300))
 def test_names_stay_in_their_folder(name: str) -> None:
     safe = rules.safe_name(name)
-    assert 0 < len(safe) <= 200
+    assert 0 < len(safe.encode()) <= 200
     assert "/" not in safe
     assert "\0" not in safe
     assert safe not in (".", "..")
     assert rules.safe_name(safe) == safe or not safe.strip(". ")
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("字" * 150 + ".txt", "字" * 65 + ".txt"),
+        ("x" * 196 + ".txt", "x" * 196 + ".txt"),
+        ("ü" * 200, "ü" * 100),
+        ("😀" * 60 + "." + "字" * 7, "😀" * 50),
+        ("x" * 199 + "é", "x" * 199),
+        ("a\ud800b", "a_b"),
+    ],
+)
+def test_names_have_a_length_in_bytes(name: str, safe: str) -> None:
+    assert rules.safe_name(name) == safe
 
 
 @given(st.binary(max_size=50))

@@ -21,6 +21,7 @@ Seconds = Annotated[int, QueryParameter(ge=1, le=48 * 3600)]
 Expires = Annotated[int, QueryParameter(ge=0, le=253_402_300_799)]
 FileId = FromPath[str]
 WantedRange = Annotated[str | None, HeaderParameter(name="Range")]
+Condition = Annotated[str | None, HeaderParameter(name="If-Range")]
 
 
 @dataclass
@@ -70,15 +71,20 @@ async def link_file(file_id: FileId, user: CurrentUser, expires_in: Seconds = 36
         403: refusal("The link was changed, or is over."),
         404: refusal("The file is not there any more."),
         416: refusal("The file has no such part."),
+        503: refusal("The storage does not answer."),
     },
 )
 async def download_file(
-    file_id: FileId, expires: Expires, signature: FromQuery[str], wanted: WantedRange = None
+    file_id: FileId,
+    expires: Expires,
+    signature: FromQuery[str],
+    wanted: WantedRange = None,
+    condition: Condition = None,
 ) -> Stream:
-    """What a link leads to: the file, or one range of it."""
-    found = await uploads.open_link(file_id, expires, signature, wanted)
+    """What a link leads to: the file, or one range of it. A condition on a range is never met: files have no tags."""
+    found = await uploads.open_link(file_id, expires, signature, None if condition else wanted)
     return Stream(
-        found.content(),
+        found.content,
         status_code=206 if found.partial else 200,
         headers=rules.download_headers(found.file, found.start, found.end, found.partial),
     )

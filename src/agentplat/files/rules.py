@@ -15,8 +15,9 @@ from agentplat.sdk import BlockError
 
 MAX_FILE_BYTES = 100 * 1024 * 1024
 MAX_RUN_BYTES = 1024 * 1024 * 1024
+# In bytes: no common file system takes more than 255.
 _MAX_NAME = 200
-_UNSAFE = re.compile(r'[<>:"/\\|?*\r\n\t\0]')
+_UNSAFE = re.compile(r'[<>:"/\\|?*\r\n\t\0\ud800-\udfff]')
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,60}/[a-z0-9!#$&^_.+-]{1,60}")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 # What stands for an uploaded file in the inputs of runs.
@@ -29,13 +30,11 @@ def safe_name(name: str) -> str:
     clean = _UNSAFE.sub("_", name)
     if not clean.strip(". "):
         return f"file_{uuid4().hex[:8]}"
-    if len(clean) > _MAX_NAME:
+    if len(clean.encode()) > _MAX_NAME:
         stem, dot, extension = clean.rpartition(".")
-        clean = (
-            f"{stem[: _MAX_NAME - len(extension) - 1]}.{extension}"
-            if dot and len(extension) < 20
-            else clean[:_MAX_NAME]
-        )
+        extension = f".{extension}" if dot and len(extension.encode()) < 20 else ""
+        room = _MAX_NAME - len(extension.encode())
+        clean = (stem if extension else clean).encode()[:room].decode(errors="ignore") + extension
     return clean
 
 

@@ -99,16 +99,19 @@ class RunFiles:
         return name
 
     async def _copy(self, file: StoredFile, path: Path) -> None:
-        await asyncio.to_thread(self._make_room, file.size)
         # Under another name until it is complete, as several nodes may want it at once.
         draft = path.with_name(f".{uuid4().hex}")
         try:
-            with await asyncio.to_thread(draft.open, "xb") as target:
-                async for chunk in storage.read(file.id, 0, file.size):
-                    await asyncio.to_thread(target.write, chunk)
-            await asyncio.to_thread(draft.replace, path)
-        finally:
-            await asyncio.to_thread(draft.unlink, missing_ok=True)
+            await asyncio.to_thread(self._make_room, file.size)
+            try:
+                with await asyncio.to_thread(draft.open, "xb") as target:
+                    async for chunk in await storage.read(file.id, 0, file.size):
+                        await asyncio.to_thread(target.write, chunk)
+                await asyncio.to_thread(draft.replace, path)
+            finally:
+                await asyncio.to_thread(draft.unlink, missing_ok=True)
+        except OSError as error:
+            raise _not_written(error) from error
 
     def _read(self, name: str) -> bytes:
         path = self._path(name)
@@ -121,8 +124,11 @@ class RunFiles:
 
     def _write(self, name: str, content: bytes) -> None:
         path = self._path(name)
-        self._make_room(len(content))
-        path.write_bytes(content)
+        try:
+            self._make_room(len(content))
+            path.write_bytes(content)
+        except OSError as error:
+            raise _not_written(error) from error
 
     def _make_room(self, size: int) -> None:
         """Make the folder, and see that a file of this size fits into it."""
@@ -138,6 +144,12 @@ class RunFiles:
         if path.parent != self.folder:
             raise BlockError("Local file path is outside the temp_base directory. Access denied.")
         return path
+
+
+def _not_written(error: OSError) -> BlockError:
+    """A disk that is full fails its node. The error itself has our paths in it, and looks like that of a database that
+    is away, which would be waited for."""
+    return BlockError(f"The file can't be written: {error.strerror}")
 
 
 def _size(entry: Path) -> int:

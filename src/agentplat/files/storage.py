@@ -56,15 +56,23 @@ async def put(name: str, content: AsyncIterator[bytes]) -> None:
 
 
 async def read(name: str, start: int, end: int) -> AsyncIterator[bytes]:
-    """From byte `start` up to, not including, byte `end`."""
+    """From byte `start` up to, not including, byte `end`. That there is no such file, or no storage, is raised here and
+    not when it is gone through: an answer may still say so then."""
     if start == end:
-        return
+        return _chunks(None)
     try:
-        found = await obstore.get_async(_storage(), f"{FOLDER}/{name}", options={"range": (start, end)})
-        async for chunk in found.stream(min_chunk_size=READ_BYTES):
-            yield bytes(chunk)
+        return _chunks(await obstore.get_async(_storage(), f"{FOLDER}/{name}", options={"range": (start, end)}))
     except FileNotFoundError as error:
         raise FileNotFound from error
+    except BaseError as error:
+        raise _away(error) from error
+
+
+async def _chunks(found: Any) -> AsyncIterator[bytes]:
+    try:
+        if found is not None:
+            async for chunk in found.stream(min_chunk_size=READ_BYTES):
+                yield bytes(chunk)
     except BaseError as error:
         raise _away(error) from error
 

@@ -39,9 +39,7 @@ class Download(Struct, frozen=True):
     start: int
     end: int
     partial: bool
-
-    def content(self) -> AsyncIterator[bytes]:
-        return storage.read(self.file.id, self.start, self.end)
+    content: AsyncIterator[bytes]
 
 
 async def receive(
@@ -135,6 +133,9 @@ async def open_link(file_id: str, expires: int, signature: str, wanted: str | No
         given = base64.urlsafe_b64decode(signature.encode("ascii"))
     except (binascii.Error, UnicodeEncodeError):
         raise LinkInvalid from None
+    # Decoding passes over what is not in its alphabet, and a link that was changed is none.
+    if base64.urlsafe_b64encode(given).decode() != signature:
+        raise LinkInvalid
     if not keyring().is_mac(_PURPOSE, _signed(file_id, expires), given) or expires <= now().timestamp():
         raise LinkInvalid
     file = await queries.find_linked(file_id)
@@ -142,7 +143,7 @@ async def open_link(file_id: str, expires: int, signature: str, wanted: str | No
         raise FileNotFound
     asked = rules.asked_range(wanted, file.size)
     start, end = asked or (0, file.size)
-    return Download(file, start, end, asked is not None)
+    return Download(file, start, end, asked is not None, await storage.read(file_id, start, end))
 
 
 async def remove_expired() -> None:
