@@ -116,6 +116,19 @@ async def test_an_endless_upload_is_refused_while_it_comes(ann: User, announced:
             await asyncio.gather(pouring, return_exceptions=True)
 
 
+async def test_who_sends_a_file_that_is_refused_gets_to_read_why(ann: User) -> None:
+    """Asyncio's clients read nothing more once they can't write any more, so nobody may hang up on them."""
+    headers = {"Content-Type": "multipart/form-data; boundary=B"}
+    for query, status in ({"expiration_hours": 0}, 400), ({}, 413):
+        response = await ann.http.post(
+            "/api/files/upload", content=form(300), params=query, headers=headers, timeout=120
+        )
+        assert response.status_code == status
+    nobody = {**headers, "Authorization": "Bearer nonsense"}
+    assert (await ann.http.post("/api/files/upload", content=form(20), headers=nobody)).status_code == 401
+    assert (await ann.http.post("/api/graphs", content=form(20))).status_code == 413
+
+
 async def test_runs_work_with_uploaded_files(ann: User, bob: User) -> None:
     uploaded = await ann.http.post("/api/files/upload", files={"file": ("t.csv", b"a,b\n1,2\n", "text/csv")})
     uri = uploaded.json()["file_uri"]

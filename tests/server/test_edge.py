@@ -159,6 +159,14 @@ async def test_a_standing_answer_still_needs_a_token(api: Api) -> None:
 # --- clients that are slow to say what they want
 
 
+def posted(make_token: Callable[..., str], length: tuple[bytes, bytes]) -> dict[str, Any]:
+    """A request whose body a test hands in."""
+    headers = [(b"authorization", f"Bearer {make_token('ann')}".encode()), length]
+    scope = {"type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": "/api/graphs"}
+    scope |= {"raw_path": b"/api/graphs", "query_string": b"", "headers": headers, "client": ("127.0.0.1", 1)}
+    return {**scope, "state": {}, "asgi": {"version": "3.0"}}
+
+
 async def send(app: Any, make_token: Callable[..., str], chunks: list[bytes], pause: float) -> tuple[int, float]:
     """The status of a POST whose body comes in `chunks` with pauses between them and never ends, and the seconds."""
     left = list(chunks)
@@ -171,13 +179,10 @@ async def send(app: Any, make_token: Callable[..., str], chunks: list[bytes], pa
     async def sending(message: Any) -> None:
         answered.append(message)
 
-    headers = [(b"authorization", f"Bearer {make_token('ann')}".encode()), (b"transfer-encoding", b"chunked")]
-    scope = {"type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": "/api/graphs"}
-    scope |= {"raw_path": b"/api/graphs", "query_string": b"", "headers": headers, "client": ("127.0.0.1", 1)}
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with asyncio.timeout(20):
-        await app({**scope, "state": {}, "asgi": {"version": "3.0"}}, receive, sending)
+        await app(posted(make_token, (b"transfer-encoding", b"chunked")), receive, sending)
     assert json.loads(answered[1]["body"])["code"] == "request_timeout"
     return answered[0]["status"], loop.time() - began
 
@@ -189,6 +194,24 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     assert (await send(app, make_token, [], 0))[0] == 408
     # A byte now and then gains nothing: all of them would come for minutes.
     assert (await send(app, make_token, [b"x"] * 10_000, 0.02))[0] == 408
+
+
+async def test_what_comes_of_a_body_after_its_answer_is_taken_until_it_ends(
+    db: Database, settings: Settings, make_token: Callable[..., str]
+) -> None:
+    app = create_app(settings)
+    left, answered = [True] * 5 + [False], []
+
+    async def receive() -> Any:
+        assert answered, "it was refused for its length"
+        return {"type": "http.request", "body": b"x" * 1000, "more_body": left.pop(0)}
+
+    async def sending(message: Any) -> None:
+        answered.append(message)
+
+    await app(posted(make_token, (b"content-length", b"999999999")), receive, sending)
+    assert answered[0]["status"] == 413
+    assert left == []
 
 
 async def test_a_large_body_may_take_longer(db: Database, settings: Settings, make_token: Callable[..., str]) -> None:

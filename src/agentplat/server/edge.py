@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -25,6 +26,9 @@ _ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 # A body may take longer than its time by a second for each of so many bytes that have come.
 LEAST_BYTES_PER_SECOND = 10_000
+# Many clients read nothing before they have sent everything, and lose the answer if we hang up on them. So what still
+# comes of a body after the answer is taken and dropped, for so many seconds.
+LINGER_SECONDS = 30.0
 
 SECURITY: Headers = [
     (b"x-content-type-options", b"nosniff"),
@@ -77,17 +81,21 @@ class Edge:
         answer = _Answer(self, scope, headers, served, send)
         scope["request_id"] = served.id  # type: ignore[typeddict-unknown-key]
         token = serving.set(served)
+        arrival: _Arrival | None = None
         try:
             if scope["method"] == "OPTIONS" and (origin := headers.get(b"origin")) is not None:
                 await self.cors.answer(scope, origin, answer.send)
             else:
                 if b"content-length" in headers or b"transfer-encoding" in headers or scope["http_version"] == "2":
-                    receive = _Arrival(receive, self.request_seconds).receive
+                    arrival = _Arrival(receive, self.request_seconds)
+                    receive = arrival.receive
                 await self.app(scope, receive, answer.send)
         finally:
             serving.reset(token)
             if self.counts is not None:
                 self.counts.count(scope, answer.status, perf_counter() - answer.began)
+        if arrival is not None and not arrival.whole:
+            await arrival.drop()
 
 
 class _Answer:
@@ -179,3 +187,9 @@ class _Arrival:
         else:
             self.whole = True
         return message
+
+    async def drop(self) -> None:
+        with suppress(TimeoutError, TooSlow):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while not self.whole:
+                    await self.receive()
