@@ -104,8 +104,30 @@ def test_weekdays_are_those_of_standard_cron(weekday: str, day: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("weekdays", "days"),
+    [
+        ("sat-sun", {6, 7}),
+        ("Fri-SUN/2", {5, 7}),
+        ("mon-sun", {1, 2, 3, 4, 5, 6, 7}),
+        ("6-sun,wed", {3, 6, 7}),
+        ("sun-tue", {1, 2, 7}),
+        ("sun-sun", {7}),
+        ("0-sun", {7}),
+        ("7-sun", {7}),
+        ("sun-7", {1, 2, 3, 4, 5, 6, 7}),
+        ("5-7", {5, 6, 7}),
+    ],
+)
+def test_a_week_may_end_with_sunday(weekdays: str, days: set[int]) -> None:
+    times = rules.preview(Cron(f"0 9 * * {weekdays}", ZoneInfo("UTC")), at("2026-01-01"), 14)
+    assert {time.isoweekday() for time in times} == days
+
+
+@pytest.mark.parametrize(
     ("expression", "reason"),
     [
+        ("* * * * fri-mon", "day-of-week"),
+        ("* * * nov-feb *", "month"),
         ("", "five fields"),
         ("* * * *", "five fields"),
         ("0 * * * * *", "five fields"),

@@ -154,6 +154,9 @@ def _plain(expression: str) -> str:
 def _plain_term(term: str, names: list[str]) -> str:
     span, slash, step = term.partition("/")
     ends = [str(names.index(end)) if end in names else end.lstrip("0") or "0" for end in span.split("-")]
+    if span.endswith("-SUN") and ends[0] != "0":
+        # A week that is told by names may end with the day that it begins with in numbers: `sat-sun`.
+        ends[1] = "7"
     # The library takes a range of one number for that number and all after it.
     return ends[0] if len(ends) == 2 and ends[0] == ends[1] else "-".join(ends) + slash + step
 
