@@ -405,6 +405,7 @@ async def test_with_the_real_scanner(api: Api, storage: Path, scanned: Any, tmp_
         with scanned(port):
             await asyncio.to_thread(eventually, lambda: _listens(port))
             assert (await upload(api("ann"), b"harmless" * 1000)).status_code == 200
+            assert (await upload(api("ann"), b"")).status_code == 200
             infected = await upload(api("ann"), EICAR)
             assert (infected.status_code, infected.json()["code"]) == (400, "file_infected"), infected.text
             beyond = await upload(api("ann"), b"x" * 6 * MB)
@@ -412,7 +413,7 @@ async def test_with_the_real_scanner(api: Api, storage: Path, scanned: Any, tmp_
     finally:
         process.kill()
         await process.wait()
-    assert len(kept(storage)) == 1
+    assert len(kept(storage)) == 2
 
 
 def _listens(port: int) -> bool:

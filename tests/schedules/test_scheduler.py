@@ -86,6 +86,8 @@ async def scheduled(cron: str, zone: str, due: datetime, db: Database) -> Schedu
         ("America/New_York", "2026-03-08T07:00"),
         ("America/New_York", "2026-11-01T06:00"),
         ("Australia/Lord_Howe", "2026-04-04T15:00"),
+        ("Australia/Lord_Howe", "2026-10-03T15:30"),
+        ("America/Santiago", "2026-09-06T04:00"),
     ],
 )
 async def test_of_three_schedulers_one_fires_each_time(
