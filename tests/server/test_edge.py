@@ -214,6 +214,23 @@ async def test_what_comes_of_a_body_after_its_answer_is_taken_until_it_ends(
     assert left == []
 
 
+async def test_an_endless_rest_of_a_body_is_given_up(
+    db: Database, settings: Settings, make_token: Callable[..., str]
+) -> None:
+    app, answered = create_app(replace(settings, request_seconds=0.3)), []
+
+    async def receive() -> Any:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def sending(message: Any) -> None:
+        answered.append(message)
+
+    async with asyncio.timeout(20):
+        await app(posted(make_token, (b"content-length", b"999999999")), receive, sending)
+    assert [message.get("status") for message in answered] == [413, None]
+
+
 async def test_a_large_body_may_take_longer(db: Database, settings: Settings, make_token: Callable[..., str]) -> None:
     app = create_app(replace(settings, request_seconds=0.3))
     status, seconds = await send(app, make_token, [b"x" * 5_000, b"x" * 5_000], 0.0)
