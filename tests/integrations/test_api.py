@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agentplat.infra.crypto import DecryptionFailed
 from agentplat.infra.db import Database
 from agentplat.integrations import service
 from agentplat.integrations.rules import MASK
@@ -239,6 +240,27 @@ async def test_keys_take_turns(api: Api, db: Database) -> None:
         for one in stored:
             given = await service.acquire("ann", one["id"])
             assert [secret.reveal() for secret in _secrets(given)] == REVEALED[one["type"]]
+
+
+async def test_one_that_does_not_open_keeps_no_other_from_a_new_key(api: Api, db: Database) -> None:
+    old, new = "o" * 40, "n" * 40
+    ann = api("ann")
+    with environment_of(AGENTPLAT_SECRET_KEYS=old):
+        stored = [await made(ann, kind) for kind in BODIES]
+    broken = min(one["id"] for one in stored)
+    await db.execute("UPDATE credentials SET sealed = sealed || '\\x00' WHERE id = $1", broken)
+    sealed = await db.fetchval("SELECT sealed FROM credentials WHERE id = $1", broken)
+    said_of_it = f"3 credentials were sealed anew, and 1 can't be:\n.* {broken} "
+    with (
+        environment_of(AGENTPLAT_SECRET_KEYS=f"{new},{old}"),
+        pytest.raises(DecryptionFailed, match=said_of_it),
+    ):
+        await service.seal_anew()
+    with environment_of(AGENTPLAT_SECRET_KEYS=new):
+        for one in stored:
+            response = await ann.get(f"{URL}/github/credentials/{one['id']}")
+            assert response.status_code == (500 if one["id"] == broken else 200)
+    assert await db.fetchval("SELECT sealed FROM credentials WHERE id = $1", broken) == sealed
 
 
 async def test_lookups_take_one_statement(api: Api) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from agentplat.infra.crypto import keyring
+from agentplat.infra.crypto import DecryptionFailed, keyring
 from agentplat.infra.ids import new_id
 from agentplat.infra.settings import get_settings
 from agentplat.integrations import providers, queries, rules
@@ -55,6 +55,7 @@ __all__ = [
 MOST = 1000
 MAX_BYTES = 128 * 1024
 BATCH = 500
+MOST_TOLD = 20
 
 # What the blocks that come with the platform work with, where nothing else is said.
 SYSTEM_IDS: Mapping[str, str] = {"openai": providers.SYSTEM["openai"].id}
@@ -163,15 +164,23 @@ def known_provider(name: str) -> str:
 
 
 async def seal_anew() -> int:
-    """Seal what an older key sealed with the current one. The number of those."""
+    """Seal what an older key sealed with the current one. The number of those. What does not open stays as it is, and
+    is an error when all else is done: one that is damaged must not keep an old key in use for all others."""
     ring, count, after = keyring(), 0, ("", "")
+    left: list[str] = []
     while batch := await queries.sealed_otherwise(ring.current, after, BATCH):
         changes = []
         for one in batch:
             owner = _owner(one.user_id, one.id)
-            changes.append((one.user_id, one.id, one.sealed, ring.seal(ring.open(one.sealed, owner), owner)))
+            try:
+                changes.append((one.user_id, one.id, one.sealed, ring.seal(ring.open(one.sealed, owner), owner)))
+            except DecryptionFailed as error:
+                left.append(str(error))
         await queries.replace_sealed(changes)
         count, after = count + len(changes), (batch[-1].user_id, batch[-1].id)
+    if left:
+        told = "\n".join(left[:MOST_TOLD])
+        raise DecryptionFailed(f"{count} credentials were sealed anew, and {len(left)} can't be:\n{told}")
     return count
 
 
