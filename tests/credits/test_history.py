@@ -1,6 +1,7 @@
 """The history of one's own balance, and everybody's for administrators."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -147,6 +148,16 @@ async def test_a_grant_that_is_sent_again_under_its_key_counts_once(users: None,
     assert await unsound_accounts(db) == []
 
 
+@pytest.mark.parametrize("comments", ["a\0b", "\\u0000", "\x7f\x1b", '"\\', ""])
+async def test_whatever_an_administrator_says_of_a_grant_is_shown(users: None, api: Api, comments: str) -> None:
+    root = api("root", role="admin")
+    await ok(root.post(GRANT, json={"user_id": "ann", "amount": 5, "comments": comments}))
+    (entry,) = (await ok(root.get(ALL)))["history"]
+    assert (entry["reason"], entry["admin_email"]) == (comments, "root@example.com")
+    assert json.loads(entry["extra_data"]) == {"admin_id": "root", "reason": comments}
+    assert (await ok(api("ann").get(TRANSACTIONS)))["transactions"][0]["reason"] == comments
+
+
 async def test_odd_grants_are_refused(users: None, api: Api) -> None:
     bodies: list[tuple[dict[str, Any], int]] = [
         ({"user_id": "nobody"}, 404),
@@ -188,6 +199,8 @@ async def test_everybodys_history_is_searched_filtered_and_paged(users: None, ap
     assert await keys(search="mill") == everything
     assert await keys(search="%") == await keys(page=3, page_size=4) == []
     assert await keys(transaction_filter="USAGE") == ["ran"]
+    for odd in ("\N{NO-BREAK SPACE}", "a\nb", "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{ROCKET}", "_", "\\", "'"):
+        assert await keys(search=odd) == [], odd
     page = (await ok(root.get(ALL, params={"page_size": 4, "search": "ann"})))["pagination"]
     assert page == {"total_items": 3, "total_pages": 1, "current_page": 1, "page_size": 4}
     assert await keys(page_size=1000) == everything
@@ -209,3 +222,8 @@ async def test_how_many_statements_an_answer_takes(users: None, api: Api) -> Non
         with said() as statements_said:
             await ok(root.get(path))
         assert len(statements_said) == statements, path
+    for number in range(30):
+        await service.grant_by_admin(("root", "bob")[number % 2], "ann", 1, "", f"by-admin-{number}")
+    with said() as statements_said:
+        assert len({entry["admin_email"] for entry in (await ok(root.get(ALL)))["history"]}) == 2
+    assert len(statements_said) == 3

@@ -20,10 +20,12 @@ END = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class _Metadata(msgspec.Struct, frozen=True):
-    """What of a row's metadata is shown by itself."""
+    """What of a row's metadata is shown by itself. It is read here and not by the database, which refuses a whole
+    document for a text with U+0000."""
 
     graph_id: str | None = None
     reason: str | None = None
+    admin_id: str | None = None
 
 
 async def of_user(user_id: str, before: datetime | None, kind: str | None, limit: int) -> TransactionHistory:
@@ -44,18 +46,20 @@ async def of_all(kind: TransactionType | None, search: str | None, number: int, 
     """A page of everybody's ledger, each row for itself, of users whose id, address or name contains `search`."""
     _check("page", number, LAST_PAGE)
     _check("page_size", size, MOST_LISTED)
-    if search is not None and not search.isprintable():
-        raise ValueInvalid("expected printable text", "query", "search")
+    if search is not None and "\0" in search:
+        raise ValueInvalid("expected a text without U+0000", "query", "search")
     rows, total = await queries.page_of_all(kind, search or None, (number - 1) * size, size)
+    admins = [_metadata(row).admin_id if row["type"] == TransactionType.GRANT else None for row in rows]
+    emails = await queries.emails_of(found) if (found := {admin for admin in admins if admin}) else {}
     entries = [
         msgspec.structs.replace(
             _entry(row),
             current_balance=row["balance"],
             user_email=row["email"],
-            admin_email=row["admin_email"],
+            admin_email=emails.get(admin or ""),
             extra_data=row["metadata"].decode() or None,
         )
-        for row in rows
+        for row, admin in zip(rows, admins, strict=True)
     ]
     return UserHistoryResponse(history=entries, pagination=page_of(total, number, size))
 
@@ -74,8 +78,12 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueInvalid("this time is out of range", "query", "transaction_time") from None
 
 
+def _metadata(row: Any) -> _Metadata:
+    return msgspec.json.decode(row["metadata"], type=_Metadata) if row["metadata"] else _Metadata()
+
+
 def _entry(row: Any) -> UserTransaction:
-    metadata = msgspec.json.decode(row["metadata"], type=_Metadata) if row["metadata"] else _Metadata()
+    metadata = _metadata(row)
     kind = TransactionType(row["type"])
     members: dict[str, Any] = {
         "transaction_key": row["transaction_key"],

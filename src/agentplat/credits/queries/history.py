@@ -1,5 +1,6 @@
 """The ledger as people read it. What one run has cost is one entry, with the time and balance of its newest row."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ _PAGE = """
                     AND (n.created_at, -n.running_balance) > (t.created_at, -t.running_balance)))
         ORDER BY created_at DESC FETCH FIRST ($4::bigint) ROWS WITH TIES
     )
-    SELECT h.*, g.amount AS run_amount, g.rows, g.since, NULL AS email, 0 AS balance, NULL AS admin_email
+    SELECT h.*, g.amount AS run_amount, g.rows, g.since
     FROM heads h LEFT JOIN LATERAL (
         SELECT sum(amount)::bigint AS amount, count(*) AS rows, min(created_at) AS since
         FROM credit_transactions n WHERE n.user_id = $1 AND n.run_id = h.run_id
@@ -29,7 +30,6 @@ _MATCHING = """
     WHERE ($1::text IS NULL OR t.type = $1)
         AND ($2::text IS NULL OR strpos(lower(concat_ws(E'\\n', u.id, u.email, u.name)), lower($2)) > 0)
 """
-_ADMIN_ID = "convert_from(p.metadata, 'UTF8')::jsonb ->> 'admin_id'"
 
 
 async def page(user_id: str, before: datetime, kind: str | None, limit: int) -> list[Any]:
@@ -37,15 +37,14 @@ async def page(user_id: str, before: datetime, kind: str | None, limit: int) -> 
 
 
 async def page_of_all(kind: str | None, search: str | None, offset: int, limit: int) -> tuple[list[Any], int]:
-    """Rows with whose they are and who gave them, and how many there are in all. Two statements, whatever the page."""
+    """Rows with whose they are, and how many there are in all. Two statements, whatever the page."""
     rows = await db().fetch(
         f"""
         WITH p AS MATERIALIZED (
             SELECT t.*, u.email {_MATCHING} ORDER BY t.created_at DESC, t.running_balance OFFSET $3 LIMIT $4
         )
-        SELECT p.*, NULL::bigint AS run_amount, COALESCE(b.balance, 0) AS balance, a.email AS admin_email
+        SELECT p.*, NULL::bigint AS run_amount, COALESCE(b.balance, 0) AS balance
         FROM p LEFT JOIN balances b ON b.user_id = p.user_id
-        LEFT JOIN users a ON p.type = 'GRANT' AND p.metadata <> '' AND a.id = {_ADMIN_ID}
         ORDER BY p.created_at DESC, p.running_balance
         """,
         kind,
@@ -55,6 +54,11 @@ async def page_of_all(kind: str | None, search: str | None, offset: int, limit: 
     )
     total = await db().fetchval(f"SELECT count(*) {_MATCHING}", kind, search)
     return rows, int(total)
+
+
+async def emails_of(user_ids: Collection[str]) -> dict[str, str | None]:
+    rows = await db().fetch("SELECT id, email FROM users WHERE id = ANY ($1)", list(user_ids))
+    return {row["id"]: row["email"] for row in rows}
 
 
 async def email_of(user_id: str) -> str | None:
