@@ -180,6 +180,9 @@ async def test_others_neither_give_nor_look(users: None, api: Api) -> None:
     for client, headers, status in ((api("ann"), {}, 403), (api("root", role="admin"), acting, 403), (api(), {}, 401)):
         assert (await client.post(GRANT, json=body, headers=headers)).status_code == status
         assert (await client.get(ALL, headers=headers)).status_code == status
+        # Nor are they told what would be wrong with what they ask for.
+        assert (await client.post(GRANT, content=b"{", headers=headers)).status_code == status
+        assert (await client.get(ALL, headers=headers, params={"page": "x"})).status_code == status
     assert await service.balance("ann") == 0
 
 

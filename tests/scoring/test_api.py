@@ -196,6 +196,8 @@ async def test_only_administrators(api: Api, db: Database) -> None:
         query, body = {"graph_id": NOBODYS_ID}, {"graph_id": NOBODYS_ID} if method == "POST" else None
         answer = await ann.request(method, f"{ADMIN}/{path}", params=query, json=body)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        answer = await ann.request(method, f"{ADMIN}/{path}", params={"days_back": "x"}, content=b"{")
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
 async def test_bad_wishes_are_refused_by_name(root: httpx.AsyncClient, url: str) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import jwt
 from jwt.algorithms import get_default_algorithms
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
 
 from agentplat.accounts import api_keys, email, one_time, rules, sign_in, signing
 from agentplat.accounts import users as own
@@ -163,7 +165,9 @@ async def ensure_user(user: User) -> None:
     _known_users.put(user.id, True)
 
 
-def require_admin(user: User) -> None:
+def admins_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A guard for operations: who may not use one is told so, and not what is wrong with the request."""
+    user: User = connection.scope["user"]
     if not user.is_admin:
         raise AdminRequired
 

@@ -153,13 +153,13 @@ async def receive_stripe_event(request: Request[Any, Any, Any]) -> Response[None
 @post(
     "/admin/add_credits",
     status_code=200,
+    guards=[accounts.admins_only],
     responses={400: NOT_COVERED, 403: ADMINS_ONLY, 404: refusal("There is no such user."), 409: REUSED},
 )
 async def add_credits(
     data: JSONBody[AddCredits], user: CurrentUser, idempotency_key: IdempotencyKey = None
 ) -> AddUserCreditsResponse:
     """Give a user credits, or take some with a negative amount, never below zero. For administrators."""
-    accounts.require_admin(user)
     if not -MOST_GRANTED <= data.amount <= MOST_GRANTED or data.amount == 0:
         raise ValueInvalid(f"expected a number other than 0, at most {MOST_GRANTED}", "body", "amount")
     if len(data.comments) > LONGEST_COMMENT:
@@ -171,16 +171,14 @@ async def add_credits(
     return AddUserCreditsResponse(new_balance=balance, transaction_key=key)
 
 
-@get("/admin/users_history", responses={400: ODD_PAGE, 403: ADMINS_ONLY})
+@get("/admin/users_history", guards=[accounts.admins_only], responses={400: ODD_PAGE, 403: ADMINS_ONLY})
 async def list_users_history(
-    user: CurrentUser,
     search: FromQuery[str | None] = None,
     page: FromQuery[int] = 1,
     page_size: FromQuery[int] = 20,
     transaction_filter: FromQuery[TransactionType | None] = None,
 ) -> UserHistoryResponse:
     """Everybody's ledger, newest first; of users whose id, address or name contains `search`. For administrators."""
-    accounts.require_admin(user)
     return await history.of_all(transaction_filter, search, page, page_size)
 
 

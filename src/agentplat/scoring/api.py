@@ -3,11 +3,9 @@
 from typing import Annotated, Any
 
 from litestar import Request, Router, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from agentplat.accounts import service as accounts
-from agentplat.accounts.models import User
 from agentplat.infra.inbound import while_connected
 from agentplat.infra.refusals import refusal
 from agentplat.scoring import service
@@ -18,16 +16,14 @@ from agentplat.scoring.models import (
     ExecutionAnalyticsResponse,
 )
 
-CurrentUser = NamedDependency[User]
 Days = Annotated[int, QueryParameter(ge=7, le=90)]
 Percent = Annotated[float, QueryParameter(ge=1, le=50)]
 ADMINS_ONLY = refusal("Only administrators may do this.")
 
 
 @get("/execution_analytics/config", responses={403: ADMINS_ONLY}, sync_to_thread=False)
-def get_analytics_config(user: CurrentUser) -> ExecutionAnalyticsConfig:
+def get_analytics_config() -> ExecutionAnalyticsConfig:
     """The models that can judge runs, and what they are told if nothing else is said. For administrators."""
-    accounts.require_admin(user)
     return service.config()
 
 
@@ -37,17 +33,15 @@ def get_analytics_config(user: CurrentUser) -> ExecutionAnalyticsConfig:
     responses={403: ADMINS_ONLY, 409: refusal("This server has no key of its own for the model's provider.")},
 )
 async def judge_executions(
-    data: JSONBody[ExecutionAnalyticsRequest], user: CurrentUser, request: Request[Any, Any, Any]
+    data: JSONBody[ExecutionAnalyticsRequest], request: Request[Any, Any, Any]
 ) -> ExecutionAnalyticsResponse:
     """Have a language model say what final runs of a graph did, and how well. A request judges up to 100 runs, newest
     first, for about two minutes; ask again for the rest, with `next_before` as `before`. For administrators."""
-    accounts.require_admin(user)
     return await while_connected(request, service.judge(data))
 
 
 @get("/execution_accuracy_trends", responses={403: ADMINS_ONLY})
 async def get_accuracy_trends(
-    user: CurrentUser,
     graph_id: FromQuery[str],
     user_id: FromQuery[str | None] = None,
     days_back: Days = 30,
@@ -56,7 +50,6 @@ async def get_accuracy_trends(
 ) -> AccuracyTrendsResponse:
     """How the scores of a graph's runs move from day to day; an alert where the mean of the last three days is so many
     percent below that of seven. For administrators."""
-    accounts.require_admin(user)
     return await service.trends(graph_id, user_id, days_back, drop_threshold, include_historical)
 
 
@@ -64,4 +57,5 @@ router = Router(
     "/api/executions/admin",
     route_handlers=[get_analytics_config, judge_executions, get_accuracy_trends],
     tags=["execution_analytics"],
+    guards=[accounts.admins_only],
 )
