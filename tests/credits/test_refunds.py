@@ -112,6 +112,41 @@ async def test_a_request_without_an_answer_goes_on_when_it_is_repeated(stripe: F
     assert await requests_of(ann) == ["APPROVED"]
 
 
+async def test_credits_that_one_refund_counts_on_are_not_there_for_another(
+    stripe: FakeStripe, api: Api, db: Database
+) -> None:
+    """Half of what was bought is spent, so one of the two can go back; also while Stripe's answer is not there."""
+    ann = api("ann")
+    keys = [await bought(stripe, ann), await bought(stripe, ann)]
+    await spend(1000)
+    stripe.lost["/v1/refunds"] = 3
+    assert (await refund(ann, keys[0])).status_code == 503
+    assert await ok(refund(ann, keys[1])) == 0
+    assert await ok(refund(ann, keys[0])) == 1000
+    assert await ok(refund(ann, keys[1])) == 0
+    assert await requests_of(ann) == ["PENDING", "APPROVED"]
+    assert list((await reversals(db)).values()) == [-1000]
+    # What waits for a person counts on nothing, and neither does what is over.
+    await service.grant(ANN.id, 1000, "gift", "gift")
+    third = await bought(stripe, ann)
+    assert await ok(refund(ann, third)) == 1000
+    stripe.refund(keys[1], 1000)  # in the dashboard; the event is still on its way
+    assert (await refund(ann, keys[1])).status_code == 409
+    assert await ok(refund(ann, await bought(stripe, ann))) == 1000
+
+
+async def test_refunds_of_many_top_ups_at_once_give_back_no_more_than_is_there(
+    stripe: FakeStripe, api: Api, db: Database
+) -> None:
+    ann = api("ann")
+    keys = [await bought(stripe, ann) for _ in range(5)]
+    await spend(3000)
+    answers = await asyncio.gather(*(ok(refund(ann, key)) for key in keys * 2 if key), return_exceptions=True)
+    assert sum(stripe.objects[name]["amount"] for name in stripe.objects if name.startswith("re_")) == 2000
+    assert len([answer for answer in answers if answer == 0]) == 6
+    assert await ok(ann.get(CREDITS)) == {"credits": 0}
+
+
 async def test_a_refund_that_stripe_refuses_is_rejected(stripe: FakeStripe, api: Api) -> None:
     ann = api("ann")
     key = await bought(stripe, ann)

@@ -55,13 +55,11 @@ async def request(user_id: str, key: str, details: Mapping[str, str]) -> int:
     payment = await payment_queries.paid_by_key(user_id, key) if key.isprintable() else None
     if payment is None:
         raise TopUpNotFound
-    left = payment.amount - _taken(await queries.of_intent(payment.key))
-    if payment.intent_id is None or payment.paid == 0 or left <= 0:
+    if payment.intent_id is None or payment.paid == 0:
         raise NothingToRefund
     gateway.require()
-    asked = await queries.open_request(new_id(), payment, details.get("reason", ""), details)
-    if left - await service.balance(user_id) > TOLERANCE:
-        _log.warning("refund_to_be_decided", user_id=user_id, request_id=asked.id, amount=left)
+    asked = await _decided(payment, details)
+    if asked is None:
         return 0
     try:
         refund = await gateway.refund(payment.intent_id, asked.id, await queries.details_of(asked.id))
@@ -70,6 +68,26 @@ async def request(user_id: str, key: str, details: Mapping[str, str]) -> int:
         raise RefundRefused from error
     await follow(refund)
     return refund.amount
+
+
+async def _decided(payment: Payment, details: Mapping[str, str]) -> RefundRequest | None:
+    """The request to go to Stripe with, or None where a person has to decide.
+
+    Its credits are there until Stripe has answered, and those of the user's other requests may be under way at the same
+    moment. So each freezes what it counts on, under the lock of the balance.
+    """
+    async with unit_of_work():
+        await ledger.lock(payment.user_id)
+        left = payment.amount - _taken(await queries.of_intent(payment.key))
+        if left <= 0:
+            raise NothingToRefund
+        asked = await queries.open_request(new_id(), payment, details.get("reason", ""), details)
+        unfrozen = await service.balance(payment.user_id) - await queries.frozen_by_others(payment.user_id, asked.id)
+        covered = left - unfrozen <= TOLERANCE
+        await queries.freeze(asked.id, left if covered else 0)
+    if not covered:
+        _log.warning("refund_to_be_decided", user_id=payment.user_id, request_id=asked.id, amount=left)
+    return asked if covered else None
 
 
 def _check(details: Mapping[str, str]) -> None:

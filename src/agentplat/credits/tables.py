@@ -88,7 +88,10 @@ class PaymentReversals(Table, tablename="payment_reversals"):
 
 
 class RefundRequests(Table, tablename="refund_requests"):
-    """What users want back. `details` is what they sent along, as JSON. One request of a top-up is PENDING at most."""
+    """What users want back. `details` is what they sent along, as JSON. One request of a top-up is PENDING at most.
+
+    `frozen` are the credits that a PENDING one counts on, if Stripe was asked for it: no other refund may.
+    """
 
     id = Text(primary_key=True, default=None)
     user_id = Text()
@@ -98,6 +101,7 @@ class RefundRequests(Table, tablename="refund_requests"):
     details = Bytea()
     result = Text(null=True, default=None)
     status = Text(default="PENDING")
+    frozen = BigInt(default=0)
     created_at = Timestamptz()
     updated_at = Timestamptz()
 

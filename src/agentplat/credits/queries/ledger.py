@@ -124,6 +124,11 @@ async def balance(user_id: str) -> int:
     return int(found or 0)
 
 
+async def lock(user_id: str) -> None:
+    """Until the end of the transaction, have whoever wants to change the balance wait."""
+    await db().execute("SELECT FROM balances WHERE user_id = $1 FOR NO KEY UPDATE", user_id)
+
+
 async def spend(user_id: str, charge: Charge) -> int | Shortage:
     """The balance afterwards, or why nothing was taken."""
 

@@ -80,6 +80,24 @@ async def open_request(request_id: str, payment: Payment, reason: str, details: 
     return RefundRequest(**row)
 
 
+async def frozen_by_others(user_id: str, request_id: str) -> int:
+    """How many of the user's credits other refunds that are under way count on."""
+    return int(
+        await db().fetchval(
+            """
+            SELECT COALESCE(sum(frozen), 0)::bigint FROM refund_requests
+            WHERE user_id = $1 AND id <> $2 AND status = 'PENDING'
+            """,
+            user_id,
+            request_id,
+        )
+    )
+
+
+async def freeze(request_id: str, amount: int) -> None:
+    await db().execute("UPDATE refund_requests SET frozen = $2 WHERE id = $1", request_id, amount)
+
+
 async def details_of(request_id: str) -> dict[str, str]:
     document = await db().fetchval("SELECT details FROM refund_requests WHERE id = $1", request_id)
     return msgspec.json.decode(document, type=dict[str, str])
