@@ -13,8 +13,11 @@ from agentplat.accounts.models import User
 from agentplat.credits import payments, service
 from agentplat.credits.gateway import Session
 from agentplat.credits.models import AutoTopUpConfig, Charge
+from agentplat.credits.queries import payments as queries
 from agentplat.infra.db import Database
+from agentplat.infra.uow import unit_of_work
 from tests.support.api import Api
+from tests.support.locks import waiting
 from tests.support.stripe import FakeStripe
 from tests.support.switches import environment_of
 
@@ -281,6 +284,43 @@ async def test_settings_that_are_sent_twice_at_once_charge_once(stripe: FakeStri
     answers = await asyncio.gather(*(api("ann").post(f"{CREDITS}/auto-top-up", json=body) for _ in range(6)))
     assert {answer.status_code for answer in answers} <= {200, 409}
     assert 200 in {answer.status_code for answer in answers}
+    assert await top_ups(db) == [5000]
+
+
+async def test_a_charge_that_has_just_ended_leaves_nothing_to_charge_for(stripe: FakeStripe, db: Database) -> None:
+    """The overlap made certain: who saw a low balance opens a charge while the payment that fills it up commits."""
+    await with_card(stripe, 50)
+    first = await queries.open_charge("first", ANN.id, 5000, 1000)
+    assert first is not None
+    assert await queries.open_charge("second", ANN.id, 5000, 1000) is None
+    settled, waited = asyncio.Event(), asyncio.Event()
+
+    async def settle() -> None:
+        async with unit_of_work():
+            await payments.settle("first", "pi_first", None, 5000)
+            settled.set()
+            await waited.wait()
+
+    settling = asyncio.create_task(settle())
+    await settled.wait()
+    late = asyncio.create_task(queries.open_charge("late", ANN.id, 5000, 1000))
+    while not await waiting(db):
+        assert not late.done()
+    waited.set()
+    await settling
+    assert await late is None
+    assert await top_ups(db) == [5000]
+
+
+async def test_a_charge_that_stripe_refuses_is_not_tried_again(stripe: FakeStripe, api: Api, db: Database) -> None:
+    card = await with_card(stripe, 50)
+    stripe.refused.add(card)
+    body = {"amount": 5000, "threshold": 1000}
+    refused = await api("ann").post(f"{CREDITS}/auto-top-up", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (503, "payments_refused")
+    assert await statuses(db) == ["FAILED"]
+    stripe.refused.clear()
+    await ok(api("ann").post(f"{CREDITS}/auto-top-up", json=body))
     assert await top_ups(db) == [5000]
 
 

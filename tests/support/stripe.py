@@ -34,6 +34,8 @@ class FakeStripe:
         self.objects: dict[str, dict[str, Any]] = {}
         self.cards: dict[str, list[str]] = {}
         self.declined: set[str] = set()
+        # Cards that nothing can be asked of, as if their owner had taken them away.
+        self.refused: set[str] = set()
         self.refund_status = "succeeded"
         # Paths whose answers get lost, how many times each: the work is done all the same.
         self.lost: dict[str, int] = {}
@@ -166,7 +168,7 @@ class FakeStripe:
 
     def _charge(self, prefix: str, params: dict[str, Any], **members: Any) -> dict[str, Any]:
         card = params["payment_method"]
-        if card not in self.cards.get(params["customer"], []):
+        if card in self.refused or card not in self.cards.get(params["customer"], []):
             raise Refused(400, "invalid_request_error", "resource_missing")
         if card in self.declined:
             raise Refused(402, "card_error", "card_declined", "Your card was declined.")

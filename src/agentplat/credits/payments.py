@@ -141,14 +141,23 @@ async def set_auto_top_up(user: User, config: AutoTopUpConfig) -> None:
     _check(config)
     if config.amount and service.enabled():
         gateway.require()
-        if await service.balance(user.id) < config.threshold:
-            payment = await queries.open_charge(new_id(), user.id, config.amount)
-            if payment is None:
-                raise TopUpInProgress
-            await _charge(payment)
-        else:
-            await _check_card(user.id)
+        await _prove_card(user.id, config)
     await queries.set_auto_top_up(user.id, config)
+
+
+async def _prove_card(user_id: str, config: AutoTopUpConfig) -> None:
+    if await service.balance(user_id) < config.threshold:
+        payment = await queries.open_charge(new_id(), user_id, config.amount, config.threshold)
+        if payment is not None:
+            try:
+                return await _charge(payment)
+            except PaymentsRefused as error:
+                # Or else it would be tried again later, when nobody expects it any more.
+                await queries.mark_failed(payment.id, error.code)
+                raise
+        if await service.balance(user_id) < config.threshold:
+            raise TopUpInProgress
+    await _check_card(user_id)
 
 
 def _check(config: AutoTopUpConfig) -> None:

@@ -64,18 +64,24 @@ async def keep_session(payment_id: str, session_id: str) -> None:
     await db().execute("UPDATE payments SET session_id = $2 WHERE id = $1", payment_id, session_id)
 
 
-async def open_charge(payment_id: str, user_id: str, amount: int) -> Payment | None:
-    """A charge at the user's wish, in the hands of the caller. None while another one of the user's is under way."""
+async def open_charge(payment_id: str, user_id: str, amount: int, threshold: int) -> Payment | None:
+    """A charge at the user's wish, in the hands of the caller. None while another one of the user's is under way, or
+    where one that has just ended has brought the balance to the threshold: its commit is waited for."""
     row = await db().fetchrow(
         f"""
+        WITH account AS MATERIALIZED (
+            SELECT balance FROM balances WHERE user_id = $2 FOR NO KEY UPDATE
+        )
         INSERT INTO payments (id, user_id, kind, amount, attempts, attempt_at)
-        VALUES ($1, $2, 'TOP_UP', $3, 1, now() + {_LEASE})
+        SELECT $1, $2, 'TOP_UP', $3, 1, now() + {_LEASE}
+        WHERE COALESCE((SELECT balance FROM account), 0) < $4
         ON CONFLICT (user_id) WHERE status = 'PENDING' AND kind <> 'CHECKOUT' DO NOTHING
         RETURNING {_COLUMNS}
         """,
         payment_id,
         user_id,
         amount,
+        threshold,
     )
     return _payment(row)
 
