@@ -132,6 +132,25 @@ async def test_an_event_that_overtakes_our_own_record_is_credited(stripe: FakeSt
     assert await top_ups(db) == [500]
 
 
+async def test_a_session_is_known_by_its_id_and_by_nothing_else(stripe: FakeStripe, api: Api, db: Database) -> None:
+    """Others may sell at the same account of Stripe's, and buyers may choose what their sessions refer to."""
+    dear, cheap = await begun(api("ann"), 99900), await begun(api("ann"), 500)
+    payment_id = stripe.objects[dear]["client_reference_id"]
+    stranger = {"id": "cs_x", "payment_status": "paid", "payment_intent": "pi_x", "amount_total": 1}
+    await ok(
+        api().post(
+            WEBHOOK, **stripe.event("checkout.session.completed", stranger | {"client_reference_id": payment_id})
+        )
+    )
+    assert await top_ups(db) == []
+    del stripe.objects[cheap]["client_reference_id"], stripe.objects[cheap]["amount_total"]
+    session = {"id": cheap, "payment_status": "paid", "payment_intent": "pi_1"}
+    await ok(api().post(WEBHOOK, **stripe.event("checkout.session.completed", session)))
+    assert await top_ups(db) == [500]
+    assert await db.fetchval("SELECT paid FROM payments WHERE intent_id = 'pi_1'") == 500
+    assert await statuses(db) == ["PENDING", "PAID"]
+
+
 async def test_who_pays_later_is_credited_later(stripe: FakeStripe, api: Api, db: Database) -> None:
     """Banks take days, and money may come for what was given up."""
     session = stripe.pay(await begun(api("ann")))

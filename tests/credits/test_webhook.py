@@ -13,6 +13,11 @@ from tests.support.switches import environment_of
 
 DOCUMENT = b'{"id": "evt_1", "type": "customer.created", "data": {"object": {}}}'
 
+REFUND = (
+    b'{"id": "evt_1", "type": "refund.created",'
+    b' "data": {"object": {"id": "re_1", "status": "succeeded", "payment_intent": "pi_1", "amount": %b}}}'
+)
+
 
 async def test_what_stripe_has_not_signed_lately_is_refused(stripe: FakeStripe, api: Api) -> None:
     requests: list[dict[str, Any]] = [
@@ -25,6 +30,9 @@ async def test_what_stripe_has_not_signed_lately_is_refused(stripe: FakeStripe, 
         signed(b""),
         signed(b"[]"),
         signed(b'{"id": "evt_1", "type": "refund.created", "data": {"object": {"id": 7}}}'),
+        *(signed(REFUND % amount) for amount in (b"9223372036854775808", b"1e400", b"-" + b"9" * 50)),
+        signed(REFUND % (b'1, "x": ' + b"[" * 100_000 + b"]" * 100_000)),
+        signed(DOCUMENT.replace(b"{}", b"[" * 100_000 + b"]" * 100_000)),
     ]
     for request in requests:
         refused = await api().post(WEBHOOK, **request)

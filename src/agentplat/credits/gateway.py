@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import httpx2
 import msgspec
 import stripe
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 from stripe import StripeClient
 
 from agentplat.credits.errors import (
@@ -45,6 +45,10 @@ _log = get_logger(__name__)
 stripe.enable_telemetry = False
 
 
+# What the database can keep.
+Cents = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class AskedBefore(PaymentsUnavailable):
     """An idempotency key was used before, for another request."""
 
@@ -56,7 +60,7 @@ class Session(Struct, frozen=True, kw_only=True):
     status: str | None = None
     payment_status: str | None = None
     payment_intent: str | None = None
-    amount_total: int | None = None
+    amount_total: Cents | None = None
     client_reference_id: str | None = None
     url: str | None = None
 
@@ -70,20 +74,20 @@ class Intent(Struct, frozen=True, kw_only=True):
 
     id: str
     status: str
-    amount_received: int = 0
+    amount_received: Cents | None = None
     metadata: dict[str, str] = {}
 
 
 class Refund(Struct, frozen=True, kw_only=True):
     id: str
-    amount: int
+    amount: Cents
     status: str | None = None
     payment_intent: str | None = None
 
 
 class Dispute(Struct, frozen=True, kw_only=True):
     id: str
-    amount: int
+    amount: Cents
     status: str
     payment_intent: str | None = None
 
@@ -102,7 +106,7 @@ class Event(Struct, frozen=True, kw_only=True):
     def about(self, shape: type[T]) -> T:
         try:
             return msgspec.json.decode(self.data.object, type=shape)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, RecursionError) as error:
             raise EventInvalid from error
 
 
@@ -327,5 +331,5 @@ def verified(payload: bytes, signature: str) -> Event:
     try:
         stripe.WebhookSignature.verify_header(payload, signature, secret, SIGNATURE_SECONDS)
         return msgspec.json.decode(payload, type=Event)
-    except (stripe.SignatureVerificationError, UnicodeDecodeError, msgspec.DecodeError):
+    except (stripe.SignatureVerificationError, UnicodeDecodeError, msgspec.DecodeError, RecursionError):
         raise EventInvalid from None

@@ -71,8 +71,9 @@ async def fulfil(user_id: str) -> None:
         await _look_at(payment)
 
 
-async def settle(payment_id: str, intent_id: str | None, session_id: str | None, paid: int) -> bool:
-    """Credit a payment whose money has arrived, once, whoever says so and however often. True the first time."""
+async def settle(payment_id: str, intent_id: str | None, session_id: str | None, paid: int | None) -> bool:
+    """Credit a payment whose money has arrived, once, whoever says so and however often. True the first time. What was
+    `paid` is the price where it isn't said."""
     async with unit_of_work():
         if intent_id is not None:
             await queries.lock_intent(intent_id)
@@ -84,7 +85,7 @@ async def settle(payment_id: str, intent_id: str | None, session_id: str | None,
             "payment_id": payment.id,
             "session_id": payment.session_id,
             "intent_id": intent_id,
-            "paid": paid,
+            "paid": payment.paid,
         }
         await ledger.add(
             payment.user_id, payment.amount, payment.key, TransactionType.TOP_UP, msgspec.json.encode(metadata)
@@ -97,9 +98,10 @@ async def settle(payment_id: str, intent_id: str | None, session_id: str | None,
 
 async def settle_session(session: Session) -> bool:
     """The same for a checkout as Stripe describes it. False where it isn't paid, or isn't ours."""
-    if not session.is_paid or session.client_reference_id is None:
+    payment_id = await _payment_of(session) if session.is_paid else None
+    if payment_id is None:
         return False
-    return await settle(session.client_reference_id, session.payment_intent, session.id, session.amount_total or 0)
+    return await settle(payment_id, session.payment_intent, session.id, session.amount_total)
 
 
 async def settle_intent(intent: Intent) -> bool:
@@ -111,9 +113,13 @@ async def settle_intent(intent: Intent) -> bool:
 
 async def give_up(session: Session) -> None:
     """Nobody will pay here any more."""
-    if session.client_reference_id is not None:
-        failure = "expired" if session.status == "expired" else "not paid"
-        await queries.mark_failed(session.client_reference_id, failure)
+    if payment_id := await _payment_of(session):
+        await queries.mark_failed(payment_id, "expired" if session.status == "expired" else "not paid")
+
+
+async def _payment_of(session: Session) -> str | None:
+    """The session says so itself, from its beginning on; its id we may not have written down yet."""
+    return session.client_reference_id or await queries.payment_of_session(session.id)
 
 
 async def _look_at(payment: Payment) -> None:
@@ -123,9 +129,9 @@ async def _look_at(payment: Payment) -> None:
         return
     session = await gateway.checkout(payment.session_id)
     if session.is_paid:
-        await settle_session(session)
+        await settle(payment.id, session.payment_intent, session.id, session.amount_total)
     elif session.status == "expired":
-        await give_up(session)
+        await queries.mark_failed(payment.id, "expired")
 
 
 # --- with a stored card

@@ -64,6 +64,11 @@ async def keep_session(payment_id: str, session_id: str) -> None:
     await db().execute("UPDATE payments SET session_id = $2 WHERE id = $1", payment_id, session_id)
 
 
+async def payment_of_session(session_id: str) -> str | None:
+    found: str | None = await db().fetchval("SELECT id FROM payments WHERE session_id = $1", session_id)
+    return found
+
+
 async def open_charge(payment_id: str, user_id: str, amount: int, threshold: int) -> Payment | None:
     """A charge at the user's wish, in the hands of the caller. None while another one of the user's is under way, or
     where one that has just ended has brought the balance to the threshold: its commit is waited for."""
@@ -142,14 +147,15 @@ async def lock_intent(intent_id: str) -> None:
     await db().execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", intent_id)
 
 
-async def mark_paid(payment_id: str, intent_id: str | None, session_id: str | None, paid: int) -> Payment | None:
-    """The payment, if it was not paid before. One that had been given up counts as well: the money is there."""
+async def mark_paid(payment_id: str, intent_id: str | None, session_id: str | None, paid: int | None) -> Payment | None:
+    """The payment, if it was not paid before. One that had been given up counts as well: the money is there. Not so the
+    money of another session than the one that was opened for it, whatever that says of itself."""
     row = await db().fetchrow(
         f"""
         UPDATE payments
-        SET status = 'PAID', intent_id = $2, session_id = COALESCE(session_id, $3), paid = $4, failure = NULL,
-            updated_at = clock_timestamp()
-        WHERE id = $1 AND status <> 'PAID'
+        SET status = 'PAID', intent_id = $2, session_id = COALESCE(session_id, $3), paid = COALESCE($4, amount),
+            failure = NULL, updated_at = clock_timestamp()
+        WHERE id = $1 AND status <> 'PAID' AND (session_id = $3) IS NOT FALSE
         RETURNING {_COLUMNS}
         """,
         payment_id,
