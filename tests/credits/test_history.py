@@ -89,6 +89,21 @@ async def test_entries_of_one_moment_are_not_torn_apart(users: None, api: Api, d
         assert seen == [f"run-{number}" for number in reversed(range(12))]
 
 
+async def test_pages_are_complete_for_who_counts_in_milliseconds(users: None, api: Api) -> None:
+    """As JavaScript does, by whose `Date` the rest of a time is lost."""
+    for number in range(40):
+        await service.grant("ann", 1, f"gift-{number}", "gift")
+    for size in (1, 7):
+        seen, query = [], {"transaction_count_limit": str(size)}
+        while query.get("transaction_time") != "":
+            page = await ok(api("ann").get(TRANSACTIONS, params=query))
+            seen += [entry["transaction_key"] for entry in page["transactions"]]
+            following = page["next_transaction_time"]
+            cut = datetime.fromisoformat(following).isoformat(timespec="milliseconds") if following else ""
+            query["transaction_time"] = cut
+        assert seen == [f"gift-{number}" for number in reversed(range(40))]
+
+
 async def test_times_have_zones(users: None, api: Api) -> None:
     await service.grant("ann", 5, "gift", "gift")
     ann = api("ann")

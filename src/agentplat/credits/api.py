@@ -109,7 +109,7 @@ async def list_transactions(
     transaction_count_limit: FromQuery[int] = 100,
 ) -> TransactionHistory:
     """What moved your balance before `transaction_time`, newest first; all that one run has cost is one entry. Entries
-    of one moment stay together, so a page may have a few more than asked for."""
+    of one millisecond stay together, so a page may have a few more than asked for."""
     return await history.of_user(user.id, transaction_time, transaction_type, transaction_count_limit)
 
 

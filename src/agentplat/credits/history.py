@@ -38,7 +38,7 @@ async def of_user(user_id: str, before: datetime | None, kind: str | None, limit
     rows = await queries.page(user_id, _in_utc(before) if before else END, kind, limit)
     return TransactionHistory(
         transactions=[_entry(row) for row in rows],
-        next_transaction_time=rows[-1]["created_at"] if len(rows) >= limit else None,
+        next_transaction_time=_millisecond(rows[-1]["created_at"]) if len(rows) >= limit else None,
     )
 
 
@@ -67,6 +67,11 @@ async def of_all(kind: TransactionType | None, search: str | None, number: int, 
 def _check(name: str, number: int, most: int) -> None:
     if not 1 <= number <= most:
         raise BadValue(name, f"expected 1 to {most}")
+
+
+def _millisecond(moment: datetime) -> datetime:
+    """All entries since then are on the page."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _in_utc(moment: datetime) -> datetime:

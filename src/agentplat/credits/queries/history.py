@@ -6,16 +6,20 @@ from typing import Any
 
 from agentplat.infra.db import db
 
-# A user's pages go on behind a time. So entries of one moment must not be torn apart, and a page may hold a few more
-# than asked for: those that one statement has written for runs that were charged together.
-_PAGE = """
-    WITH heads AS MATERIALIZED (
-        SELECT * FROM credit_transactions t
-        WHERE user_id = $1 AND created_at < $2 AND ($3::text IS NULL OR type = $3)
-            AND (run_id IS NULL OR NOT EXISTS (
-                SELECT FROM credit_transactions n WHERE n.user_id = $1 AND n.run_id = t.run_id
-                    AND (n.created_at, -n.running_balance) > (t.created_at, -t.running_balance)))
-        ORDER BY created_at DESC FETCH FIRST ($4::bigint) ROWS WITH TIES
+_HEADS = """
+    FROM credit_transactions t
+    WHERE user_id = $1 AND created_at < $2 AND ($3::text IS NULL OR type = $3)
+        AND (run_id IS NULL OR NOT EXISTS (
+            SELECT FROM credit_transactions n WHERE n.user_id = $1 AND n.run_id = t.run_id
+                AND (n.created_at, -n.running_balance) > (t.created_at, -t.running_balance)))
+"""
+# A user's pages go on behind a time, and clients written in JavaScript cut it to milliseconds. So entries of one
+# millisecond must not be torn apart, and a page may hold a few more than asked for.
+_PAGE = f"""
+    WITH edge AS MATERIALIZED (
+        SELECT date_trunc('milliseconds', created_at) AS at {_HEADS} ORDER BY created_at DESC OFFSET $4 - 1 LIMIT 1
+    ), heads AS MATERIALIZED (
+        SELECT * {_HEADS} AND created_at >= COALESCE((SELECT at FROM edge), '-infinity')
     )
     SELECT h.*, g.amount AS run_amount, g.rows, g.since
     FROM heads h LEFT JOIN LATERAL (
