@@ -16,6 +16,7 @@ from agentplat.infra.db import Database
 from agentplat.onboarding import queries, service
 from tests.support.api import Api, created, echo_graph
 from tests.support.ledger import unsound_accounts
+from tests.support.switches import environment_of
 
 pytestmark = pytest.mark.usefixtures("redis")
 
@@ -108,6 +109,19 @@ async def test_a_step_is_rewarded_once_however_often_it_is_reported(api: Api, db
     keys = await db.fetch("SELECT transaction_key FROM credit_transactions")
     assert [row["transaction_key"] for row in keys] == ["REWARD-ann-VISIT_COPILOT"]
     assert await unsound_accounts(db) == []
+
+
+async def test_steps_count_as_rewarded_while_credits_are_switched_off(api: Api) -> None:
+    ann = api("ann")
+    for step in ("WELCOME", "VISIT_COPILOT", "VISIT_COPILOT"):
+        state = await ok(ann.post(f"{ONBOARDING}/step?step={step}"))
+    assert (state["completedSteps"], state["rewardedFor"]) == (["WELCOME", "VISIT_COPILOT"], ["VISIT_COPILOT"])
+    assert await ok(ann.post(f"{ONBOARDING}/reset")) == FRESH | {"rewardedFor": ["VISIT_COPILOT"]}
+    with environment_of(ENABLE_CREDIT="true"):
+        await ok(ann.post(f"{ONBOARDING}/step?step=VISIT_COPILOT"))
+        assert await credits.balance("ann") == 0
+        await ok(ann.post(f"{ONBOARDING}/step?step=MARKETPLACE_VISIT"))
+        assert await credits.balance("ann") == 100
 
 
 @pytest.mark.parametrize("step", ["RUN_AGENTS_100", "GET_RESULTS", "nonsense", ""])
@@ -222,7 +236,7 @@ async def test_a_look_that_began_before_a_reset_undoes_nothing_of_it(api: Api, d
     await ok(ann.post(f"{ONBOARDING}/reset"))
     for state in (before, stale):
         await queries.keep(state, *counted)
-    assert await ok(ann.get(ONBOARDING)) == FRESH
+    assert await ok(ann.get(ONBOARDING)) == FRESH | {"rewardedFor": counted[0].rewarded_for}
 
 
 async def test_runs_from_before_a_first_reset_are_not_counted(api: Api, db: Database) -> None:

@@ -133,12 +133,15 @@ async def _seen_results(shown: UserOnboarding) -> Sequence[OnboardingStep]:
 
 
 async def _complete(state: State, steps: Iterable[OnboardingStep]) -> State:
-    """The credits come first: their key makes them come once, also if this process ends before the step is noted."""
+    """The credits come first: their key makes them come once, also if this process ends before the step is noted.
+
+    Clients see a step as rewarded also while credits are switched off, when there is nothing to get.
+    """
     user_id = state.shown.user_id
     new = [step for step in steps if step not in state.shown.completed_steps]
     if not new:
         return state
-    rewarded = [step for step in new if step in rules.REWARDS] if credits.enabled() else []
+    rewarded = [step for step in new if step in rules.REWARDS and step not in state.shown.rewarded_for]
     for step in rewarded:
         await credits.reward(user_id, step, rules.REWARDS[step])
     state = await queries.add_steps(user_id, new, rewarded)
