@@ -176,6 +176,7 @@ async def test_whatever_an_administrator_says_of_a_grant_is_shown(users: None, a
 async def test_odd_grants_are_refused(users: None, api: Api) -> None:
     bodies: list[tuple[dict[str, Any], int]] = [
         ({"user_id": "nobody"}, 404),
+        ({"user_id": "nobody", "amount": -5}, 404),
         ({"user_id": "\0"}, 404),
         ({"amount": 0}, 422),
         ({"amount": 2**31}, 422),

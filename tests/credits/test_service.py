@@ -10,6 +10,7 @@ import pytest
 from agentplat.credits import service
 from agentplat.credits.errors import InsufficientBalance, KeyReused, UnknownUser
 from agentplat.credits.models import Charge, Cost, TransactionType, Usage
+from agentplat.credits.queries import ledger
 from agentplat.infra.db import Database
 from agentplat.infra.errors import PaymentRequired
 from agentplat.infra.uow import unit_of_work
@@ -216,6 +217,31 @@ async def test_a_fee_that_is_not_covered_stays_owed(users: None, db: Database) -
     await service.grant("ann", 5, "g2", "gift")
     assert await service.spend("ann", charge("c3", 1)) == 2
     assert await db.fetchval("SELECT executions FROM balances WHERE user_id = 'ann'") == 60
+    assert await unsound_accounts(db) == []
+
+
+async def book(amount: int, key: str, kind: TransactionType = TransactionType.GRANT) -> int:
+    return (await ledger.add("ann", amount, key, kind, b"{}")).balance
+
+
+async def test_a_balance_ends_where_an_integer_of_32_bits_does(users: None, db: Database) -> None:
+    most = 2**31 - 1
+    assert await book(most - 100, "first") == most - 100
+    for _ in range(2):  # repeated, it is still the same one
+        assert await book(200, "second") == most
+    newest = (await service.history("ann"))[0]
+    assert (newest.amount, newest.running_balance) == (100, most)
+    assert await asyncio.gather(*(book(5, f"on-top-{number}") for number in range(10))) == [most] * 10
+    assert await service.spend("ann", charge("c", 7)) == most - 7
+    assert await unsound_accounts(db) == []
+
+
+async def test_debts_end_there_as_well(users: None, db: Database) -> None:
+    least = -(2**31)
+    await asyncio.gather(*(book(-(2**29), f"refund-{number}", TransactionType.REFUND) for number in range(10)))
+    assert await service.balance("ann") == least
+    assert await book(-1, "more", TransactionType.REFUND) == least
+    assert await book(10, "gift") == least + 10
     assert await unsound_accounts(db) == []
 
 

@@ -20,6 +20,8 @@ from agentplat.infra.db import db
 
 T = TypeVar("T")
 
+# Clients read a balance as an integer of 32 bits. What would leave these is booked as far as it goes.
+LOWEST, HIGHEST = -(2**31), 2**31 - 1
 # More rivals for one key than this are not rivals but a defect.
 MAX_RIVALS = 5
 
@@ -177,23 +179,31 @@ async def add(
         return await db().fetchrow(
             """
             WITH known AS (
-                SELECT amount FROM credit_transactions WHERE user_id = $1 AND transaction_key = $3
+                SELECT amount, running_balance FROM credit_transactions WHERE user_id = $1 AND transaction_key = $3
+            ), funds AS MATERIALIZED (
+                SELECT balance FROM balances WHERE user_id = $1 AND NOT EXISTS (SELECT FROM known)
+                FOR NO KEY UPDATE
+            ), wanted AS MATERIALIZED (
+                SELECT b.before, LEAST(GREATEST(b.before + $2::bigint, $7), $8) AS after
+                FROM (SELECT COALESCE((SELECT balance FROM funds), 0) AS before) b
+                WHERE NOT EXISTS (SELECT FROM known) AND ($6::bigint IS NULL OR b.before + $2 >= $6)
             ), account AS (
-                INSERT INTO balances AS b (user_id, balance)
-                SELECT $1, $2::bigint
-                WHERE NOT EXISTS (SELECT FROM known)
-                    AND ($6::bigint IS NULL OR $2 >= $6 OR EXISTS (SELECT FROM balances WHERE user_id = $1))
+                -- Who finds a row that was not there before has not waited for it, and begins again.
+                INSERT INTO balances AS b (user_id, balance) SELECT $1, after FROM wanted
                 ON CONFLICT (user_id)
-                    DO UPDATE SET balance = b.balance + EXCLUDED.balance, updated_at = clock_timestamp()
-                    WHERE $6 IS NULL OR b.balance + EXCLUDED.balance >= $6
+                    DO UPDATE SET balance = EXCLUDED.balance, updated_at = clock_timestamp()
+                    WHERE EXISTS (SELECT FROM funds)
                 RETURNING balance
             ), booked AS (
                 INSERT INTO credit_transactions
                     (user_id, transaction_key, amount, type, running_balance, metadata, created_at)
-                SELECT $1, $3, $2, $4, balance, $5, clock_timestamp() FROM account
+                SELECT $1, $3, after - before, $4, after, $5, clock_timestamp() FROM account, wanted
             )
-            SELECT (SELECT amount FROM known) AS known, EXISTS (SELECT FROM account) AS booked,
-                COALESCE((SELECT balance FROM account), (SELECT balance FROM balances WHERE user_id = $1), 0) AS balance
+            SELECT (SELECT amount FROM known) AS known, (SELECT running_balance FROM known) AS left_by_known,
+                EXISTS (SELECT FROM account) AS booked, EXISTS (SELECT FROM wanted) AS wanted,
+                EXISTS (SELECT FROM users WHERE id = $1) AS is_user,
+                COALESCE((SELECT balance FROM account), (SELECT balance FROM funds),
+                    (SELECT balance FROM balances WHERE user_id = $1), 0) AS balance
             """,
             user_id,
             amount,
@@ -201,15 +211,19 @@ async def add(
             kind,
             metadata,
             least,
+            LOWEST,
+            HIGHEST,
         )
 
     try:
         row = await once(statement)
-        if not row["booked"] and row["known"] is None and await _is_booked(user_id, key):
-            row = await once(statement)  # it was refused for its own booking
+        while not row["booked"] and row["known"] is None and (row["wanted"] or await _is_booked(user_id, key)):
+            row = await once(statement)  # another one was first, or it was refused for its own booking
     except asyncpg.ForeignKeyViolationError as error:
         raise UnknownUser from error
-    if row["known"] not in (None, amount):
+    if not row["is_user"]:
+        raise UnknownUser
+    if row["known"] not in (None, amount) and row["left_by_known"] not in (LOWEST, HIGHEST):
         raise KeyReused
     return Booking(balance=row["balance"], booked=row["booked"], known=row["known"] is not None)
 
