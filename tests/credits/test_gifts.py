@@ -47,6 +47,8 @@ async def test_a_month_begins_with_a_balance_of_at_least_the_refill(users: None,
     await service.spend("ann", Charge(key="c", amount=700))
     assert await month("2026-02") == 400
     assert await month("2026-03") == 1000
+    await service.spend("ann", Charge(key="d", amount=1))
+    assert await month("2026-02") == await month("2026-01") == await month("2026-03") == 999
     refills = [row for row in await service.history("ann") if row.transaction_key.startswith("MONTHLY-")]
     assert [(row.transaction_key[-7:], row.amount) for row in refills] == [("2026-03", 600), ("2026-01", 1000)]
     assert await unsound_accounts(db) == []

@@ -229,9 +229,12 @@ async def add(
 
 
 async def refilled_balance(user_id: str, refill: int, month: str) -> int:
-    """The balance, which is raised to `refill` if that did not happen in this `month` yet. Usually one statement."""
+    """The balance, which is raised to `refill` if that did not happen in this `month` yet. Usually one statement.
+
+    Clocks of several servers differ: for a while, some ask for a month that is over.
+    """
     row = await db().fetchrow("SELECT balance, refilled_in FROM balances WHERE user_id = $1", user_id)
-    if row is not None and row["refilled_in"] == month:
+    if row is not None and row["refilled_in"] is not None and row["refilled_in"] >= month:
         return int(row["balance"])
     # The row first, by itself: it is the lock, and of two who come at once the later one must see what it says.
     await db().execute(
@@ -241,7 +244,7 @@ async def refilled_balance(user_id: str, refill: int, month: str) -> int:
         """
         WITH account AS (
             SELECT user_id, balance, GREATEST($2 - balance, 0) AS amount FROM balances
-            WHERE user_id = $1 AND refilled_in IS DISTINCT FROM $3
+            WHERE user_id = $1 AND (refilled_in IS NULL OR refilled_in < $3)
             FOR NO KEY UPDATE
         ), filled AS (
             UPDATE balances b SET balance = a.balance + a.amount, refilled_in = $3, updated_at = clock_timestamp()
