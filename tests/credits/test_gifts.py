@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from agentplat.credits import service
+from agentplat.credits.errors import UnknownUser
 from agentplat.credits.models import Charge
 from agentplat.credits.queries import ledger
 from agentplat.infra.db import Database
@@ -61,6 +62,17 @@ async def test_the_first_refill_and_other_credits_at_once_all_count(users: None,
         *(ledger.refilled_balance("ann", 1000, "2026-01") for _ in range(10)),
     )
     assert 1000 <= await service.balance("ann") <= 1100
+    assert await unsound_accounts(db) == []
+
+
+async def test_the_refill_takes_nothing_from_what_else_is_given(users: None, db: Database) -> None:
+    """Whether or not somebody has looked at the balance before."""
+    with environment_of(ENABLE_CREDIT="true", NUM_USER_CREDITS_REFILL="1500"):
+        assert await service.reward("ann", "AGENT_NEW_RUN", 300)
+        assert await service.balance("ann") == 1800
+        assert await service.grant_by_admin("root", "bob", 100, "sorry", "key") == 1600
+        with pytest.raises(UnknownUser):
+            await service.grant_by_admin("root", "nobody", 100, "sorry", "key")
     assert await unsound_accounts(db) == []
 
 

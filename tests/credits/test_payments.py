@@ -87,6 +87,13 @@ async def test_what_is_paid_is_credited_when_the_user_comes_back(stripe: FakeStr
     assert asked["success_url"] == "http://localhost:3000/profile/credits?topup=success"
 
 
+async def test_the_months_refill_takes_nothing_from_what_is_paid_for(stripe: FakeStripe, api: Api) -> None:
+    with environment_of(NUM_USER_CREDITS_REFILL="1500"):
+        session = stripe.pay(await begun(api("ann"), 700))
+        await ok(api().post(WEBHOOK, **stripe.event("checkout.session.completed", session)))
+        assert await ok(api("ann").get(CREDITS)) == {"credits": 2200}
+
+
 async def test_a_paid_page_is_found_behind_newer_ones_that_were_left(stripe: FakeStripe, api: Api) -> None:
     ann = api("ann")
     paid, expired, _ = [await begun(ann, amount) for amount in (500, 600, 800)]

@@ -87,6 +87,7 @@ async def settle(payment_id: str, intent_id: str | None, session_id: str | None,
             "intent_id": intent_id,
             "paid": payment.paid,
         }
+        await service.refill(payment.user_id)
         await ledger.add(
             payment.user_id, payment.amount, payment.key, TransactionType.TOP_UP, msgspec.json.encode(metadata)
         )

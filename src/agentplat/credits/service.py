@@ -33,6 +33,13 @@ async def balance(user_id: str) -> int:
     return await queries.balance(user_id)
 
 
+async def refill(user_id: str) -> None:
+    """See to it that the month's refill is done. Whoever gives credits does so first, and what they give comes on top:
+    else it would only make the refill smaller, depending on when somebody looks."""
+    if enabled() and get_settings().monthly_credits:
+        await balance(user_id)
+
+
 async def history(user_id: str, limit: int = 100) -> list[Transaction]:
     """What moved the balance, the newest first."""
     return await queries.list_of_user(user_id, limit) if enabled() else []
@@ -53,6 +60,7 @@ async def reward(user_id: str, step: str, amount: int) -> bool:
     """
     if not enabled() or amount <= 0:
         return False
+    await refill(user_id)
     metadata = msgspec.json.encode(Usage(reason=f"Reward for completing {step} onboarding step."))
     try:
         booking = await queries.add(user_id, amount, f"REWARD-{user_id}-{step}", TransactionType.GRANT, metadata)
@@ -65,6 +73,7 @@ async def grant_by_admin(admin_id: str, user_id: str, amount: int, comments: str
     """Give or take credits on an administrator's word, once per key, also while credits are switched off. Returns the
     new balance; raises BalanceTooLow rather than leave a debt.
     """
+    await refill(user_id)
     metadata = msgspec.json.encode({"admin_id": admin_id, "reason": comments})
     least = 0 if amount < 0 else None
     booking = await queries.add(user_id, amount, key, TransactionType.GRANT, metadata, least)
