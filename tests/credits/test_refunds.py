@@ -179,6 +179,30 @@ async def test_the_order_in_which_stripe_tells_of_a_refund_does_not_matter(
     assert await ok(ann.get(CREDITS)) == {"credits": 1000}
 
 
+@pytest.mark.parametrize("order", list(permutations(("first", "failure", "second"))), ids=" ".join)
+async def test_a_refund_that_is_made_again_is_taken_whatever_is_told_first(
+    stripe: FakeStripe, api: Api, db: Database, order: tuple[str, ...]
+) -> None:
+    ann = api("ann")
+    key = await bought(stripe, ann)
+    await spend(501)
+    assert await ok(refund(ann, key)) == 0
+    first, second = stripe.refund(key, 1000), stripe.refund(key, 1000)
+    events = {
+        "first": stripe.event("refund.created", first),
+        "failure": stripe.event("refund.failed", first, status="failed"),
+        "second": stripe.event("refund.created", second),
+    }
+    for name in order:
+        await tell(api, *[events[name]] * 2)
+    assert sum((await reversals(db)).values()) == -1000
+    assert await ok(ann.get(CREDITS)) == {"credits": -501}
+    assert await requests_of(ann) == ["APPROVED"]
+    await tell(api, stripe.event("refund.failed", second, status="failed"))
+    assert sum((await reversals(db)).values()) == 0
+    assert await requests_of(ann) == ["REJECTED"]
+
+
 async def test_refunds_of_one_payment_at_once_take_no_more_than_it_gave(
     stripe: FakeStripe, api: Api, db: Database
 ) -> None:

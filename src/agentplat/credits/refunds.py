@@ -64,7 +64,7 @@ async def request(user_id: str, key: str, details: Mapping[str, str]) -> int:
     try:
         refund = await gateway.refund(payment.intent_id, asked.id, await queries.details_of(asked.id))
     except PaymentsRefused as error:
-        await queries.decide_requests(payment, "REJECTED", "The payment service refuses this refund.")
+        await queries.decide_requests(payment, "REJECTED", "The payment service refuses this refund.", "PENDING")
         raise RefundRefused from error
     await follow(refund)
     return refund.amount
@@ -139,14 +139,31 @@ async def _take(payment: Payment, reversal: Reversal) -> None:
     await queries.put(msgspec.structs.replace(reversal, credits=due))
     if due:
         await _book(payment, reversal.id, -due, "Refunded")
-    await queries.decide_requests(payment, "APPROVED", f"Refunded: {reversal.amount} cents")
+    await queries.decide_requests(payment, "APPROVED", f"Refunded: {reversal.amount} cents", "PENDING", "REJECTED")
 
 
 async def _give_back(payment: Payment, reversal: Reversal) -> None:
     await queries.put(msgspec.structs.replace(reversal, credits=0))
-    if reversal.credits:
-        await _book(payment, f"{reversal.id}-returned", reversal.credits, "The refund failed")
-        await queries.decide_requests(payment, "REJECTED", "The refund failed.", of="APPROVED")
+    if not reversal.credits:
+        return
+    await _book(payment, f"{reversal.id}-returned", reversal.credits, "The refund failed")
+    left = [other for other in await queries.of_intent(reversal.intent_id) if other.state is ReversalState.TAKEN]
+    for number, other in enumerate(left):
+        left[number] = await _take_rest(payment, other, _taken(left) - other.credits, f"{other.id}-after-{reversal.id}")
+    if not left:
+        await queries.decide_requests(payment, "REJECTED", "The refund failed.", "APPROVED")
+
+
+async def _take_rest(payment: Payment, reversal: Reversal, taken: int, key: str) -> Reversal:
+    """Stripe gives back again what failed the first time, and may tell of that first. Then there was less to be taken,
+    or nothing."""
+    due = rules.credits_of(reversal.amount, payment.amount, payment.paid, taken)
+    if due <= reversal.credits:
+        return reversal
+    whole = msgspec.structs.replace(reversal, credits=due)
+    await queries.put(whole)
+    await _book(payment, key, reversal.credits - due, "Refunded")
+    return whole
 
 
 async def _book(payment: Payment, key: str, amount: int, reason: str) -> None:

@@ -103,11 +103,12 @@ async def details_of(request_id: str) -> dict[str, str]:
     return msgspec.json.decode(document, type=dict[str, str])
 
 
-async def decide_requests(payment: Payment, status: str, result: str, of: str = "PENDING") -> None:
+async def decide_requests(payment: Payment, status: str, result: str, *of: str) -> None:
+    """Decide the requests for this top-up that have one of these statuses."""
     await db().execute(
         """
         UPDATE refund_requests SET status = $3, result = $4, updated_at = clock_timestamp()
-        WHERE user_id = $1 AND transaction_key = $2 AND status = $5
+        WHERE user_id = $1 AND transaction_key = $2 AND status = ANY ($5)
         """,
         payment.user_id,
         payment.key,
