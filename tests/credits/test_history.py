@@ -231,6 +231,21 @@ async def test_everybodys_history_is_searched_filtered_and_paged(users: None, ap
         assert refused.json()["detail"].startswith(f"{member}: ")
 
 
+async def test_pages_of_what_happened_to_many_at_one_moment_are_disjoint(users: None, api: Api, db: Database) -> None:
+    await db.execute("INSERT INTO users (id) SELECT 'user-' || n FROM generate_series(1, 300) n")
+    await db.execute(
+        "INSERT INTO credit_transactions"
+        " (user_id, transaction_key, amount, type, running_balance, metadata, created_at)"
+        " SELECT 'user-' || n, 'gift', 5, 'GRANT', 5, '{}', '2026-01-01' FROM generate_series(1, 300) n ORDER BY n % 7"
+    )
+    root = api("root", role="admin")
+    seen: list[str] = []
+    for page in range(1, 31):
+        found = await ok(root.get(ALL, params={"page": page, "page_size": 10}))
+        seen += [entry["user_id"] for entry in found["history"]]
+    assert sorted(seen) == sorted(f"user-{number}" for number in range(1, 301))
+
+
 async def test_how_many_statements_an_answer_takes(users: None, api: Api) -> None:
     for number in range(30):
         await service.grant("ann", 10, f"gift-{number}", "gift")

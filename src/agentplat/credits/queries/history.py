@@ -35,6 +35,9 @@ _MATCHING = """
         AND ($2::text IS NULL OR strpos(lower(concat_ws(E'\\n', u.id, u.email, u.name)), lower($2)) > 0)
 """
 
+# Rows of several users may be equal but for whose they are, and pages must not disagree which of them comes first.
+_NEWEST = "{0}.created_at DESC, {0}.running_balance, {0}.user_id, {0}.transaction_key"
+
 
 async def page(user_id: str, before: datetime, kind: str | None, limit: int) -> list[Any]:
     return await db().fetch(_PAGE, user_id, before, kind, limit)
@@ -45,11 +48,11 @@ async def page_of_all(kind: str | None, search: str | None, offset: int, limit: 
     rows = await db().fetch(
         f"""
         WITH p AS MATERIALIZED (
-            SELECT t.*, u.email {_MATCHING} ORDER BY t.created_at DESC, t.running_balance OFFSET $3 LIMIT $4
+            SELECT t.*, u.email {_MATCHING} ORDER BY {_NEWEST.format("t")} OFFSET $3 LIMIT $4
         )
         SELECT p.*, NULL::bigint AS run_amount, COALESCE(b.balance, 0) AS balance
         FROM p LEFT JOIN balances b ON b.user_id = p.user_id
-        ORDER BY p.created_at DESC, p.running_balance
+        ORDER BY {_NEWEST.format("p")}
         """,
         kind,
         search,
