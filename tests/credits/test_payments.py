@@ -13,6 +13,7 @@ from agentplat.accounts.models import User
 from agentplat.credits import payments, service
 from agentplat.credits.gateway import Session
 from agentplat.credits.models import AutoTopUpConfig, Charge
+from agentplat.credits.queries import ledger
 from agentplat.credits.queries import payments as queries
 from agentplat.infra.db import Database
 from agentplat.infra.uow import unit_of_work
@@ -335,6 +336,30 @@ async def test_a_charge_that_has_just_ended_leaves_nothing_to_charge_for(stripe:
     waited.set()
     await settling
     assert await late is None
+    assert await top_ups(db) == [5000]
+
+
+async def test_who_opens_a_charge_and_who_ends_one_do_not_block_each_other(stripe: FakeStripe, db: Database) -> None:
+    await with_card(stripe, 50)
+    assert await queries.open_charge("first", ANN.id, 5000, 1000)
+    held, released = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        async with unit_of_work():
+            await ledger.lock(ANN.id)
+            held.set()
+            await released.wait()
+
+    holding = asyncio.create_task(hold())
+    await held.wait()
+    tasks: list[asyncio.Task[Any]] = []
+    for call in (queries.open_charge("late", ANN.id, 5000, 1000), payments.settle("first", "pi_first", None, 5000)):
+        tasks.append(asyncio.create_task(call))
+        while await waiting(db) < len(tasks):
+            assert not tasks[-1].done()
+    released.set()
+    await holding
+    assert await asyncio.gather(*tasks) == [None, True]
     assert await top_ups(db) == [5000]
 
 

@@ -77,6 +77,7 @@ async def settle(payment_id: str, intent_id: str | None, session_id: str | None,
     async with unit_of_work():
         if intent_id is not None:
             await queries.lock_intent(intent_id)
+        await queries.lock_account(payment_id)
         payment = await queries.mark_paid(payment_id, intent_id, session_id, paid)
         if payment is None:
             return False

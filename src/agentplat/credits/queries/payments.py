@@ -147,6 +147,17 @@ async def lock_intent(intent_id: str) -> None:
     await db().execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", intent_id)
 
 
+async def lock_account(payment_id: str) -> None:
+    """Until the end of the transaction, be the only one who changes the balance that the payment is for. Before the
+    payment is touched: who opens a charge comes in this order as well."""
+    await db().execute(
+        """
+        SELECT FROM balances WHERE user_id = (SELECT user_id FROM payments WHERE id = $1) FOR NO KEY UPDATE
+        """,
+        payment_id,
+    )
+
+
 async def mark_paid(payment_id: str, intent_id: str | None, session_id: str | None, paid: int | None) -> Payment | None:
     """The payment, if it was not paid before. One that had been given up counts as well: the money is there. Not so the
     money of another session than the one that was opened for it, whatever that says of itself."""
