@@ -81,10 +81,10 @@ async def _decided(payment: Payment, details: Mapping[str, str]) -> RefundReques
         left = payment.amount - _taken(await queries.of_intent(payment.key))
         if left <= 0:
             raise NothingToRefund
-        asked = await queries.open_request(new_id(), payment, details.get("reason", ""), details)
-        unfrozen = await service.balance(payment.user_id) - await queries.frozen_by_others(payment.user_id, asked.id)
+        unfrozen = await service.balance(payment.user_id) - await queries.frozen_by_others(payment)
         covered = left - unfrozen <= TOLERANCE
-        await queries.freeze(asked.id, left if covered else 0)
+        reason, frozen = details.get("reason", ""), left if covered else 0
+        asked = await queries.open_request(new_id(), payment, reason, details, frozen)
     if not covered:
         _log.warning("refund_to_be_decided", user_id=payment.user_id, request_id=asked.id, amount=left)
     return asked if covered else None

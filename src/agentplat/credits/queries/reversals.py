@@ -60,14 +60,16 @@ async def mark_answered(dispute_id: str) -> None:
 # --- requests for refunds
 
 
-async def open_request(request_id: str, payment: Payment, reason: str, details: Mapping[str, str]) -> RefundRequest:
-    """The user's open request for this top-up: an earlier one if there is one, else this. On a conflict the row is
-    written as it was, because that is what makes RETURNING see it."""
+async def open_request(
+    request_id: str, payment: Payment, reason: str, details: Mapping[str, str], frozen: int
+) -> RefundRequest:
+    """The user's open request for this top-up: an earlier one if there is one, else this. It counts on the credits that
+    are to be `frozen`."""
     row = await db().fetchrow(
         f"""
-        INSERT INTO refund_requests AS r (id, user_id, transaction_key, amount, reason, details)
-        VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT (user_id, transaction_key) WHERE status = 'PENDING' DO UPDATE SET details = r.details
+        INSERT INTO refund_requests AS r (id, user_id, transaction_key, amount, reason, details, frozen)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (user_id, transaction_key) WHERE status = 'PENDING' DO UPDATE SET frozen = EXCLUDED.frozen
         RETURNING {_REQUEST}
         """,
         request_id,
@@ -76,26 +78,23 @@ async def open_request(request_id: str, payment: Payment, reason: str, details: 
         payment.amount,
         reason,
         msgspec.json.encode(details),
+        frozen,
     )
     return RefundRequest(**row)
 
 
-async def frozen_by_others(user_id: str, request_id: str) -> int:
-    """How many of the user's credits other refunds that are under way count on."""
+async def frozen_by_others(payment: Payment) -> int:
+    """How many of the user's credits refunds of other top-ups count on that are under way."""
     return int(
         await db().fetchval(
             """
             SELECT COALESCE(sum(frozen), 0)::bigint FROM refund_requests
-            WHERE user_id = $1 AND id <> $2 AND status = 'PENDING'
+            WHERE user_id = $1 AND transaction_key <> $2 AND status = 'PENDING'
             """,
-            user_id,
-            request_id,
+            payment.user_id,
+            payment.key,
         )
     )
-
-
-async def freeze(request_id: str, amount: int) -> None:
-    await db().execute("UPDATE refund_requests SET frozen = $2 WHERE id = $1", request_id, amount)
 
 
 async def details_of(request_id: str) -> dict[str, str]:
