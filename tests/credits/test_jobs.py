@@ -9,7 +9,8 @@ from agentplat.credits.jobs import looking_after_payments
 from agentplat.infra.db import Database
 from agentplat.infra.settings import get_settings
 from agentplat.runs.driver import Driver
-from tests.credits.test_payments import CREDITS, ok, statuses, top_ups, with_card
+from tests.credits.test_payments import CREDITS, ok, statuses, top_ups
+from tests.credits.test_stored_cards import with_card
 from tests.support.api import Api
 from tests.support.conditions import until
 from tests.support.drawing import PAID, draw
