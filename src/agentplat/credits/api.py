@@ -32,7 +32,7 @@ IdempotencyKey = Annotated[
         name="Idempotency-Key",
         pattern=r"^[ -~]{1,255}$",
         description="Any text of 1 to 255 printable ASCII characters, new for each grant that is wanted: the same key"
-        " gives nothing again, for ever.",
+        " gives the same user nothing again, for ever.",
     ),
 ]
 # So that nobody's mistake is larger than what anything here is worth.
