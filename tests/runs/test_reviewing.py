@@ -27,6 +27,7 @@ from tests.support.conditions import until
 from tests.support.drawing import GATE, OUTPUT, PRINT, REVIEW, SLOW, STEP, STORE, Drawing, agent, draw
 from tests.support.gates import Gate
 from tests.support.hosting import final, look, outcomes, reaching
+from tests.support.statements import said
 from tests.support.world import ANN, save, start
 
 A27 = draw(
@@ -292,6 +293,35 @@ async def test_foreign_reviews_are_not_seen(driver: Driver) -> None:
     with pytest.raises(AppError) as refused:
         await reviewing.answer("bob", [ReviewItem(node_exec_id=review["node_exec_id"], approved=True)])
     assert refused.value.status == 404
+
+
+async def test_what_a_hidden_run_asks_is_hidden_as_well(driver: Driver) -> None:
+    _, run, (review,) = await in_review(driver, A27)
+    await service.delete(ANN.id, run.id)
+    assert await reviewing.pending(ANN.id, 1, 25) == []
+    for approved in (True, False):
+        with pytest.raises(AppError) as refused:
+            await answer(review, approved)
+        assert (refused.value.status, refused.value.code) == (404, "review_not_found")
+
+
+async def test_many_are_decided_in_as_many_statements_as_one(driver: Driver) -> None:
+    counts = []
+    for number in (1, 20):
+        drawing = draw({"st": (STEP, {"items": [*range(number)]}), "h": (REVIEW, {"name": "n"})}, "st.item -> h.data")
+        _, run, found = await in_review(driver, drawing)
+        assert len(found) == number
+        items = [ReviewItem(node_exec_id=one["node_exec_id"], approved=True, auto_approve_future=True) for one in found]
+        with said() as statements:
+            assert (await reviewing.answer(ANN.id, items)).approved_count == number
+        counts.append(len(statements))
+        assert (await finished(driver, run))["status"] == "COMPLETED"
+    assert counts == [6, 6]
+
+
+async def test_what_a_review_is_called_may_be_any_text(driver: Driver) -> None:
+    _, _, (review,) = await in_review(driver, draw({"h": (REVIEW, {"name": "a\0b", "data": "c\0d"})}))
+    assert (review["instructions"], review["payload"]) == ("ab", "c\0d")
 
 
 async def test_nobody_is_waited_for_beyond_the_deadline(driver: Driver, db: Database) -> None:

@@ -13,17 +13,15 @@ from agentplat.runs import control, mail, reviews
 from agentplat.runs.errors import ReviewConflict, ReviewInvalid, ReviewNotFound, ReviewRefused, RunNotFound
 from agentplat.runs.letters import Addressed, ReviewAnswered
 from agentplat.runs.models import as_stored
-from agentplat.runs.reviews import ReviewRow
+from agentplat.runs.reviews import NUL, Decision, ReviewRow
 
 MAX_DATA_LENGTH = 1_000_000
 MAX_DATA_DEPTH = 10
-# The one character that Postgres has no place for in a text.
-NUL = "\0"
 # A run that goes on in other branches can be told as well; only a final one can't.
 OPEN = ("REVIEW", "RUNNING", "QUEUED")
 
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
-Decision = Literal["WAITING", "APPROVED", "REJECTED"]
+ReviewStatus = Literal["WAITING", "APPROVED", "REJECTED"]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -40,7 +38,7 @@ class Review(Struct, frozen=True, kw_only=True):
     payload: Json
     instructions: str | None
     editable: bool
-    status: Decision
+    status: ReviewStatus
     review_message: str | None
     was_edited: bool | None
     processed: bool
@@ -90,7 +88,6 @@ async def answer(user_id: str, items: Sequence[ReviewItem]) -> ReviewResponse:
     the run are part of the transaction.
     """
     _check(items)
-    letters: list[Addressed] = []
     async with unit_of_work():
         rows = {row.node_exec_id: row for row in await reviews.lock(user_id, [item.node_exec_id for item in items])}
         if missing := [item.node_exec_id for item in items if item.node_exec_id not in rows]:
@@ -99,10 +96,13 @@ async def answer(user_id: str, items: Sequence[ReviewItem]) -> ReviewResponse:
         if len(run_ids) > 1:
             raise ReviewConflict("These reviews belong to different runs")
         run_id = run_ids.pop()
-        if await reviews.status_of_run(user_id, run_id) not in OPEN:
+        status = await reviews.status_of_run(user_id, run_id)
+        if status is None:
+            raise RunNotFound(run_id)
+        if status not in OPEN:
             raise ReviewConflict("The run does not wait for reviews any more")
-        for item in items:
-            letters += await _decide(rows[item.node_exec_id], item)
+        judged = [(rows[item.node_exec_id], item) for item in items]
+        letters = await _record([(row, item) for row, item in judged if _is_open(row, item)])
         asleep = await mail.deliver(letters) if letters else []
         queued = await reviews.wake_run(run_id)
     await control.call_for_mail(letters, [run_id] if queued else asleep)
@@ -110,15 +110,16 @@ async def answer(user_id: str, items: Sequence[ReviewItem]) -> ReviewResponse:
     return ReviewResponse(approved_count=approved, rejected_count=len(items) - approved, failed_count=0)
 
 
-async def _decide(row: ReviewRow, item: ReviewItem) -> list[Addressed]:
-    """Record one decision; the letter that tells of it. Deciding again the same way changes nothing."""
-    wanted = "APPROVED" if item.approved else "REJECTED"
-    if row.status != "WAITING":
-        if row.status != wanted:
-            raise ReviewRefused(f"Review {row.node_exec_id} is {row.status} already")
-        return []
+def _is_open(row: ReviewRow, item: ReviewItem) -> bool:
+    """Whether this has yet to be decided. Deciding again the same way changes nothing."""
+    if row.status not in ("WAITING", "APPROVED" if item.approved else "REJECTED"):
+        raise ReviewRefused(f"Review {row.node_exec_id} is {row.status} already")
+    return row.status == "WAITING"
+
+
+def _decision(row: ReviewRow, item: ReviewItem) -> Decision:
     message = (item.message or "").replace(NUL, "").strip() or None
-    reviewed = msgspec.json.decode(row.payload)
+    payload, reviewed = row.payload, msgspec.json.decode(row.payload)
     # What is rejected stays what was rejected, and what is approved for good what was approved.
     counts = item.approved and not item.auto_approve_future
     edited = counts and item.reviewed_data is not None and item.reviewed_data != reviewed
@@ -127,13 +128,28 @@ async def _decide(row: ReviewRow, item: ReviewItem) -> list[Addressed]:
             raise ReviewRefused(f"Review {row.node_exec_id} is not editable")
         if isinstance(reviewed, dict) and not isinstance(item.reviewed_data, dict):
             raise ReviewRefused(f"Review {row.node_exec_id}: reviewed_data has to be an object, as the original is")
-        reviewed = item.reviewed_data
-    await reviews.decide(row.node_exec_id, item.approved, _encode(reviewed), message, edited)
-    if item.approved and item.auto_approve_future:
-        await reviews.approve_for_good(row)
+        payload = _encode(item.reviewed_data)
+    return Decision(
+        node_exec_id=row.node_exec_id, approved=item.approved, payload=payload, message=message, edited=edited
+    )
+
+
+async def _record(judged: Sequence[tuple[ReviewRow, ReviewItem]]) -> list[Addressed]:
+    """Record decisions, many in as many statements as one. The letters that tell of them."""
+    if not judged:
+        return []
+    decisions = [_decision(row, item) for row, item in judged]
+    await reviews.decide(decisions)
+    if for_good := [row for row, item in judged if item.approved and item.auto_approve_future]:
+        await reviews.approve_for_good(for_good)
+    return [_letter(row, decision) for (row, _), decision in zip(judged, decisions, strict=True)]
+
+
+def _letter(row: ReviewRow, decision: Decision) -> Addressed:
     assert row.activation is not None  # only reviews of activations can wait
-    said = message or f"Execution {wanted.lower()} by reviewer"
-    return [Addressed(row.run_id, ReviewAnswered(row.activation, item.approved, reviewed, edited, said))]
+    said = decision.message or f"Execution {'approved' if decision.approved else 'rejected'} by reviewer"
+    data = msgspec.json.decode(decision.payload)
+    return Addressed(row.run_id, ReviewAnswered(row.activation, decision.approved, data, decision.edited, said))
 
 
 def _check(items: Sequence[ReviewItem]) -> None:

@@ -17,11 +17,15 @@ from agentplat.infra.db import db
 from agentplat.runs import view
 from agentplat.runs.models import RunRow
 
+# The one character that Postgres has no place for in a text.
+NUL = "\0"
+
 _encode = msgspec.json.Encoder().encode
 _COLUMNS = (
     "node_exec_id, user_id, run_id, activation, node_id, graph_id, graph_version, payload, instructions, editable, "
     "status, review_message, was_edited, processed, created_at, updated_at, reviewed_at"
 )
+_SHOWN = "EXISTS (SELECT FROM runs WHERE runs.id = reviews.run_id AND NOT runs.is_deleted)"
 
 
 class ReviewRow(Struct, frozen=True, kw_only=True):
@@ -46,6 +50,16 @@ class ReviewRow(Struct, frozen=True, kw_only=True):
     reviewed_at: datetime | None
 
 
+class Decision(Struct, frozen=True, kw_only=True):
+    """What becomes of one review."""
+
+    node_exec_id: str
+    approved: bool
+    payload: bytes
+    message: str | None
+    edited: bool
+
+
 def auto_approval_key(run_id: str, node_id: str) -> str:
     return f"auto_approve_{run_id}_{node_id}"
 
@@ -57,7 +71,7 @@ async def ask(row: RunRow, act: Activation) -> None:
     """
     assert act.data is not None
     if act.node.is_review:
-        payload, instructions = act.data.get("data"), str(act.data.get("name", ""))
+        payload, instructions = act.data.get("data"), str(act.data.get("name", "")).replace(NUL, "")
         editable = bool(act.data.get("editable", True))
     else:
         payload, instructions, editable = act.data, act.node.spec.name, True
@@ -101,7 +115,7 @@ async def is_approved_for_good(run_id: str, node_id: str) -> bool:
 async def pending(user_id: str, offset: int, limit: int) -> list[ReviewRow]:
     """What waits for the user, newest first."""
     rows = await db().fetch(
-        f"SELECT {_COLUMNS} FROM reviews WHERE user_id = $1 AND status = 'WAITING' "
+        f"SELECT {_COLUMNS} FROM reviews WHERE user_id = $1 AND status = 'WAITING' AND {_SHOWN} "
         "ORDER BY created_at DESC, node_exec_id OFFSET $2 LIMIT $3",
         user_id,
         offset,
@@ -131,7 +145,7 @@ async def status_of_run(user_id: str, run_id: str) -> str | None:
 async def lock(user_id: str, node_exec_ids: Sequence[str]) -> list[ReviewRow]:
     """The user's reviews of these ids, kept from other reviewers until the transaction ends."""
     rows = await db().fetch(
-        f"SELECT {_COLUMNS} FROM reviews WHERE user_id = $1 AND node_exec_id = ANY($2::text[]) "
+        f"SELECT {_COLUMNS} FROM reviews WHERE user_id = $1 AND node_exec_id = ANY($2::text[]) AND {_SHOWN} "
         "ORDER BY node_exec_id FOR UPDATE",
         user_id,
         list(node_exec_ids),
@@ -139,38 +153,38 @@ async def lock(user_id: str, node_exec_ids: Sequence[str]) -> list[ReviewRow]:
     return [ReviewRow(**row) for row in rows]
 
 
-async def decide(node_exec_id: str, approved: bool, payload: bytes, message: str | None, edited: bool) -> None:
+async def decide(decisions: Sequence[Decision]) -> None:
     await db().execute(
         """
-        UPDATE reviews SET status = $2, payload = $3, review_message = $4, was_edited = $5, processed = true,
-            updated_at = $6, reviewed_at = $6
-        WHERE node_exec_id = $1
+        UPDATE reviews r SET status = CASE WHEN d.approved THEN 'APPROVED' ELSE 'REJECTED' END, payload = d.payload,
+            review_message = d.message, was_edited = d.edited, processed = true, updated_at = $6, reviewed_at = $6
+        FROM unnest($1::text[], $2::bool[], $3::bytea[], $4::text[], $5::bool[])
+            AS d (node_exec_id, approved, payload, message, edited)
+        WHERE r.node_exec_id = d.node_exec_id
         """,
-        node_exec_id,
-        "APPROVED" if approved else "REJECTED",
-        payload,
-        message,
-        edited,
+        [one.node_exec_id for one in decisions],
+        [one.approved for one in decisions],
+        [one.payload for one in decisions],
+        [one.message for one in decisions],
+        [one.edited for one in decisions],
         now(),
     )
 
 
-async def approve_for_good(review: ReviewRow) -> None:
-    """Remember that all further executions of this node in this run are approved."""
+async def approve_for_good(approved: Sequence[ReviewRow]) -> None:
+    """Remember that all further executions of these nodes in their run are approved."""
     await db().execute(
         """
         INSERT INTO reviews (node_exec_id, user_id, run_id, node_id, graph_id, graph_version, payload, editable,
                              status, processed, created_at, reviewed_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, false, 'APPROVED', true, $8, $8)
+        SELECT given.key, r.user_id, r.run_id, r.node_id, r.graph_id, r.graph_version, r.payload, false,
+            'APPROVED', true, $3, $3
+        FROM unnest($1::text[], $2::text[]) AS given (key, node_exec_id)
+        JOIN reviews r ON r.node_exec_id = given.node_exec_id
         ON CONFLICT (node_exec_id) DO NOTHING
         """,
-        auto_approval_key(review.run_id, review.node_id),
-        review.user_id,
-        review.run_id,
-        review.node_id,
-        review.graph_id,
-        review.graph_version,
-        review.payload,
+        [auto_approval_key(one.run_id, one.node_id) for one in approved],
+        [one.node_exec_id for one in approved],
         now(),
     )
 
