@@ -9,7 +9,15 @@ from tests.support.graphs import block, node, pin
 SPECS = {
     "plain": block("plain", pin("text"), pin("key", secret=True)),
     "entry": block("entry", pin("name"), pin("value"), pin("secret"), kind=BlockType.INPUT),
+    "agent": block("agent", pin("user_id"), pin("graph_id"), kind=BlockType.AGENT),
 }
+
+
+PIN = {"secret": True, "title": "PIN"}
+
+
+def schema(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties}
 
 
 @pytest.mark.parametrize(
@@ -22,6 +30,20 @@ SPECS = {
         ("plain", {"list": [{"token": "stays"}]}, {"list": [{"token": "stays"}]}),
         ("entry", {"name": "n", "value": "v", "secret": True}, {"name": "n", "secret": True}),
         ("entry", {"name": "n", "value": "v", "secret": False}, {"name": "n", "value": "v", "secret": False}),
+        ("agent", {"user_id": "ann", "graph_id": "g"}, {"user_id": "", "graph_id": "g"}),
+        (
+            "agent",
+            {"input_schema": schema(pin=PIN | {"default": "1234"}, to={"default": "x"}), "inputs": {"pin": 1, "to": 2}},
+            {"input_schema": schema(pin=PIN, to={"default": "x"}), "inputs": {"to": 2}},
+        ),
+        ("agent", {"output_schema": schema(pin=PIN | {"default": "1234"})}, {"output_schema": schema(pin=PIN)}),
+        (
+            "agent",
+            {"input_schema": {"properties": [1]}, "inputs": 7},
+            {"input_schema": {"properties": [1]}, "inputs": 7},
+        ),
+        ("agent", {"input_schema": schema(pin=None)}, {"input_schema": schema(pin=None)}),
+        ("plain", {"user_id": "of somewhere else"}, {"user_id": "of somewhere else"}),
         ("nobody knows", {"token": "t", "text": "x"}, {"text": "x"}),
     ],
 )

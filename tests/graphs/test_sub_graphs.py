@@ -51,6 +51,16 @@ async def test_a_family_is_stored_and_read_back_together(api: Api, db: Database)
     }
 
 
+async def test_an_export_of_a_family_names_no_owner(api: Api) -> None:
+    ann = api("ann-of-whom-nobody-knows")
+    stored = await created(ann, **family())
+    exported = await ann.get(f"/api/graphs/{stored['id']}", params={"for_export": "true"})
+    assert len(exported.json()["sub_graphs"]) == 2
+    assert "ann-of-whom-nobody-knows" not in exported.text
+    again = await created(api("bob"), **exported.json())
+    assert again["nodes"][0]["input_default"]["user_id"] == "bob"
+
+
 async def test_an_update_leaves_known_sub_graphs_alone_and_stores_new_ones(api: Api, db: Database) -> None:
     ann = api("ann")
     stored = await created(ann, **family())
