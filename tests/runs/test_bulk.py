@@ -182,6 +182,12 @@ async def test_stops_need_no_worker_to_have_been_there_today(
         ("start", {"runs": [{"graph_id": "x"}] * (MAX_BULK + 1)}, ["body", "runs"]),
         ("start", {"runs": [{"graph_id": "x"}, {"graph_id": 1}]}, ["body", "runs", 1, "graph_id"]),
         ("start", {"runs": [{"graph_id": "x", "idempotency_key": ""}]}, ["body", "runs", 0, "idempotency_key"]),
+        ("start", {"runs": [{"graph_id": "x", "idempotency_key": "k\n"}]}, ["body", "runs", 0, "idempotency_key"]),
+        (
+            "start",
+            {"runs": [{"graph_id": "x"}, {"graph_id": "x", "preset_id": "\0"}]},
+            ["body", "runs", 1, "preset_id"],
+        ),
         ("read", {}, ["body", "ids"]),
         ("stop", {"ids": ["x"] * (MAX_BULK + 1)}, ["body", "ids"]),
     ],
@@ -205,6 +211,9 @@ async def test_items_and_results_may_be_lines(api: Api, redis: Redis, graph: dic
     for verb in ("read", "stop"):
         answer = await ann.post(f"{BULK}/{verb}", content=content, headers=lines | {"Accept": "*/*"})
         assert [one["run"]["id"] for one in answer.json()["results"]] == ids
+        # The names of media types are the same in capitals.
+        answer = await ann.post(f"{BULK}/{verb}", content=content, headers=lines | {"Accept": "Application/X-NDJSON"})
+        assert [json.loads(line)["run"]["id"] for line in answer.text.splitlines()] == ids
 
 
 @pytest.mark.parametrize(

@@ -70,21 +70,31 @@ async def test_many_at_once_ring_once_each(api: Api, graph: Any, redis: Redis) -
 
 
 async def test_a_refused_one_takes_nobody_along(api: Api, graph: Any, db: Database) -> None:
-    """Bad ones of all kinds among good ones: unknown and foreign graphs, and text that Postgres can't hold."""
+    """Bad ones of all kinds among good ones: unknown and foreign graphs, and what Postgres will not store."""
     ann, bob = api("ann"), api("bob")
     kinds = {
         200: lambda: execute(ann, graph),
         404: lambda: execute(ann, {"id": NOBODYS_ID, "version": 1}),
-        422: lambda: execute(ann, graph, params={"preset_id": "a\0b"}),
+        500: lambda: execute(ann, graph, params={"preset_id": "refused"}),
         "foreign": lambda: execute(bob, graph),
     }
     asked = [kind for _ in range(8) for kind in kinds]
-    answers = await asyncio.gather(*(kinds[kind]() for kind in asked))
+    await db.execute("ALTER TABLE runs ADD CONSTRAINT refused CHECK (preset_id <> 'refused')")
+    try:
+        answers = await asyncio.gather(*(kinds[kind]() for kind in asked))
+    finally:
+        await db.execute("ALTER TABLE runs DROP CONSTRAINT refused")
     for kind, answer in zip(asked, answers, strict=True):
         assert answer.status_code == (404 if kind == "foreign" else kind), answer.text
     assert await stored(db) == ids([answer for answer in answers if answer.status_code == 200])
     assert len(await stored(db)) == 8
     assert await stored(db, "bob") == set()
+
+
+async def test_a_preset_id_that_no_text_can_be_is_refused_by_name(api: Api, graph: Any, db: Database) -> None:
+    refused = await execute(api("ann"), graph, params={"preset_id": "a\0b"})
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["query", "preset_id"])
+    assert await stored(db) == set()
 
 
 async def test_keys_among_others_start_one_run_each(api: Api, graph: Any, db: Database) -> None:

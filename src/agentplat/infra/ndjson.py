@@ -46,4 +46,4 @@ def _check(member: str, lines: Sequence[bytes]) -> None:
 
 
 def wants_lines(request: Request[Any, Any, Any]) -> bool:
-    return NDJSON in request.headers.get("accept", "")
+    return NDJSON in request.headers.get("accept", "").lower()

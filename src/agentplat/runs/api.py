@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from litestar import Request, Response, Router, delete, get, post
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, PathParameter, QueryParameter
+from litestar.params import FromPath, HeaderParameter, JSONBody, PathParameter, QueryParameter
 
 from agentplat.accounts.models import User
 from agentplat.graphs.models import DeleteGraphResponse
@@ -14,6 +14,7 @@ from agentplat.infra.ndjson import LINES, NDJSON, encode_lines, lines_as, wants_
 from agentplat.infra.refusals import refusal
 from agentplat.runs import bulk, removal, reviewing, service, sharing
 from agentplat.runs.models import (
+    PRESET_ID,
     BulkIds,
     BulkRead,
     BulkResult,
@@ -38,6 +39,7 @@ RunId = FromPath[str]
 PathVersion = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
 Page = Annotated[int, QueryParameter(ge=1, le=2**31 - 1)]
 ShareToken = Annotated[str, PathParameter(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
+PresetId = Annotated[str | None, QueryParameter(pattern=PRESET_ID)]
 PageSize = Annotated[int, QueryParameter(ge=1, le=100)]
 ListSize = Annotated[int, QueryParameter(ge=1, le=service.MAX_LISTED)]
 Before = Annotated[
@@ -89,7 +91,7 @@ async def execute_graph(
     user: CurrentUser,
     request: AnyRequest,
     data: JSONBody[ExecuteBody | None] = None,
-    preset_id: FromQuery[str | None] = None,
+    preset_id: PresetId = None,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> Response[StartedRun]:

@@ -13,6 +13,8 @@ from agentplat.engine.state import Status
 from agentplat.infra.paging import Pagination
 
 NodeInputs = dict[str, dict[str, Any]]
+# What a text column can hold.
+PRESET_ID = r"^[^\x00]*$"
 DeadlineSeconds = Annotated[int, Meta(ge=1, description="Never more than the platform allows.")]
 
 
@@ -203,8 +205,9 @@ class BulkStart(ExecuteBody, frozen=True, kw_only=True):
 
     graph_id: str
     graph_version: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    preset_id: str | None = None
-    idempotency_key: Annotated[str, Meta(pattern=r"^[ -~]{1,255}$")] | None = None
+    preset_id: Annotated[str, Meta(pattern=PRESET_ID)] | None = None
+    # Unlike a header, this could end with a line break, which `$` alone lets pass.
+    idempotency_key: Annotated[str, Meta(pattern=r"^[ -~]{1,255}$(?!\n)")] | None = None
 
     @property
     def body(self) -> ExecuteBody:
