@@ -10,6 +10,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from agentplat.blocks.builtin.llm import AITextGeneratorBlock
 from agentplat.infra import settings as settings_module
 from agentplat.infra.clock import now
 from agentplat.infra.db import Database
@@ -163,6 +164,30 @@ async def test_statements_don_t_depend_on_the_number(api: Api, db: Database, red
         asked = [[one for one in each if not one.startswith(FOUND_FINAL)] for each in (starting, reading, stopping)]
         counts.append([len(each) for each in asked])
     assert counts == [[4, 1, 6]] * 2
+
+
+async def test_credentials_are_looked_up_for_all_items_together(api: Api, db: Database, redis: Redis) -> None:
+    await queries.ensure_partition(now().date())
+    ann = api("ann")
+    node = {"block_id": AITextGeneratorBlock.id, "input_default": {"prompt": "hi", "model": "gpt-4o-mini"}}
+    agent = await created(ann, nodes=[node], links=[])
+    (group,) = agent["credentials_input_schema"]["properties"]
+    keys = []
+    for title in "abc":
+        secret = {"type": "api_key", "title": title, "api_key": "s3cret"}
+        stored = (await ann.post("/api/integrations/openai/credentials", json=secret)).json()
+        keys.append({name: stored[name] for name in ("id", "provider", "type")})
+    unknown = keys[0] | {"id": NOBODYS_ID}
+    items = [{"graph_id": agent["id"], "credentials_inputs": {group: key}} for key in (*keys, unknown)]
+    await ask(ann, "start", runs=items)  # the agent is known from now on
+    counts = []
+    for times in (1, 10):
+        with said() as statements:
+            results = await ask(ann, "start", runs=items * times)
+        assert outcomes(results) == [200, 200, 200, (400, "validation_error")] * times
+        assert "Unknown credentials" in str(results[3]["error"])
+        counts.append(len(statements))
+    assert counts == [3, 3]
 
 
 async def test_stops_need_no_worker_to_have_been_there_today(

@@ -1,6 +1,7 @@
 """Graphs: kept in immutable versions, checked before they are stored, prepared before they run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
@@ -8,7 +9,6 @@ from msgspec.structs import replace
 from agentplat.accounts.models import User
 from agentplat.blocks import service as blocks
 from agentplat.engine.compile import CompileError, Problem, compile_graph
-from agentplat.engine.graph import Node
 from agentplat.engine.plan import Plan
 from agentplat.events import facts
 from agentplat.graphs import queries
@@ -42,7 +42,6 @@ from agentplat.infra.ids import is_id, new_id
 from agentplat.infra.lru import LRU
 from agentplat.infra.uow import unit_of_work
 from agentplat.integrations import service as integrations
-from agentplat.sdk.spec import BlockType
 
 MAX_LISTED = 250
 MAX_VERSIONS_LISTED = 50
@@ -55,6 +54,7 @@ GraphRef = tuple[str, int]
 # Without a version: whichever is active.
 WantedRef = tuple[str, int | None]
 RunnableVersion = tuple[GraphVersion, GraphSettings]
+KnownCredentials = Mapping[str, credentials.Known | None]
 
 
 class _Runnable(Struct, frozen=True):
@@ -116,25 +116,13 @@ async def _sub_graphs(graph: GraphVersion) -> list[GraphVersion]:
     """All graphs that agent nodes run, at any depth, as far as they belong to the same user. One query per depth."""
     seen = {(graph.id, graph.version)}
     found: list[GraphVersion] = []
-    level = _agent_refs(graph.nodes) - seen
+    level = nesting.refs(graph.nodes, blocks.specs()) - seen
     while level:
         seen |= level
         deeper = await queries.get_many(graph.user_id, level)
         found += deeper
-        level = {ref for part in deeper for ref in _agent_refs(part.nodes)} - seen
+        level = {ref for part in deeper for ref in nesting.refs(part.nodes, blocks.specs())} - seen
     return found
-
-
-def _agent_refs(nodes: Iterable[Node]) -> set[GraphRef]:
-    specs = blocks.specs()
-    refs = set()
-    for node in nodes:
-        spec = specs.get(node.block_id)
-        if spec is not None and spec.block_type is BlockType.AGENT:
-            graph_id, version = node.input_default.get("graph_id"), node.input_default.get("graph_version")
-            if isinstance(graph_id, str) and is_id(graph_id) and type(version) is int and 0 < version <= MAX_VERSION:
-                refs.add((graph_id, version))
-    return refs
 
 
 # --- changing
@@ -241,7 +229,7 @@ async def _check(user: User, drafts: Sequence[Draft]) -> None:
     specs = blocks.specs()
     problems = intake.problems(drafts, specs)
     mentioned = [use for draft in drafts for use in credentials.mentions(draft.nodes, specs)]
-    known = await _look_up(user.id, mentioned)
+    known = await _look_up(user.id, credentials.ids(mentioned))
     for use in mentioned:
         if use.credentials_id is None or known[use.credentials_id] is None:
             message = f"Node #{use.node_id} input '{use.field}' updated with non-existent credentials"
@@ -336,15 +324,23 @@ def _could_exist(graph_id: str, version: int | None) -> bool:
     return is_id(graph_id) and (version is None or 0 < version <= MAX_VERSION)
 
 
+async def known_credentials(user_id: str, graphs: Iterable[GraphVersion], given: Iterable[str]) -> KnownCredentials:
+    """What runs of these graphs that are `given` such ids may have to know of credentials, in one statement."""
+    distinct = {(graph.id, graph.version): graph for graph in graphs}
+    mentioned = [use for graph in distinct.values() for use in credentials.mentions(graph.nodes, blocks.specs())]
+    return await _look_up(user_id, credentials.ids(mentioned).union(given))
+
+
 async def prepare_run(
     user_id: str,
     graph: GraphVersion,
     credentials_inputs: Mapping[str, JsonObject],
     nodes_input_masks: Mapping[str, JsonObject],
+    known: KnownCredentials = MappingProxyType({}),
 ) -> Prepared:
     """Spread credentials over the nodes and check that every node has what it needs. Raises GraphNotRunnable.
 
-    Credentials of sub-graph nodes are given here and checked when the sub-graph starts.
+    Credentials of sub-graph nodes are given here and checked when the sub-graph starts. What is `known` isn't asked.
     """
     shared = await _runnable(graph)
     masks = credentials.spread(shared.groups, credentials_inputs)
@@ -357,7 +353,8 @@ async def prepare_run(
             touched = [node for node in part.nodes if node.id in masks]
             errors |= checks.graph_errors(touched, part.links, blocks.specs(), masks, for_run=True)
     used = credentials.uses(graph.nodes, blocks.specs(), masks)
-    credential_errors, skipped = credentials.judge(used, await _look_up(user_id, used))
+    known = {**known, **await _look_up(user_id, credentials.ids(used) - known.keys())}
+    credential_errors, skipped = credentials.judge(used, known)
     for node_id, fields in credential_errors.items():
         errors.setdefault(node_id, {}).update(fields)
     if errors:
@@ -389,7 +386,6 @@ async def _runnable(graph: GraphVersion) -> _Runnable:
     return shared
 
 
-async def _look_up(user_id: str, used: Iterable[credentials.Use]) -> dict[str, credentials.Known | None]:
-    ids = {use.credentials_id for use in used if use.credentials_id is not None}
+async def _look_up(user_id: str, ids: Collection[str]) -> KnownCredentials:
     found = await integrations.find(user_id, ids)
     return {one: credentials.Known(found[one].provider, found[one].type) if one in found else None for one in ids}

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from types import MappingProxyType
 
 import msgspec
 from msgspec import UNSET
@@ -43,13 +44,14 @@ async def draft(
     preset_id: str | None = None,
     parent: RunRow | None = None,
     parent_activation: int | None = None,
+    known: graphs.KnownCredentials = MappingProxyType({}),
 ) -> RunRow:
     """The row of a run that could begin. Raises NotStartable, or what is wrong with the graph's nodes.
 
     `request` is completed with the credentials spread over the nodes and the inputs that the run begins with.
     """
     given: NodeInputs = msgspec.to_builtins(request.credential_inputs)
-    prepared = await graphs.prepare_run(user_id, graph, given, request.nodes_input_masks)
+    prepared = await graphs.prepare_run(user_id, graph, given, request.nodes_input_masks, known)
     request = replace(request, masks=prepared.masks, skipped=prepared.nodes_to_skip)
     plan = await graphs.plan(graph.id, graph.version)
     try:
@@ -87,9 +89,15 @@ async def draft(
 
 
 async def draft_of(
-    user_id: str, graph: GraphVersion, settings: GraphSettings, body: ExecuteBody, preset_id: str | None
+    user_id: str,
+    graph: GraphVersion,
+    settings: GraphSettings,
+    body: ExecuteBody,
+    preset_id: str | None,
+    known: graphs.KnownCredentials = MappingProxyType({}),
 ) -> RunRow:
-    """The row of a run that a user asks for. What can't begin is refused here, before anything is stored."""
+    """The row of a run that a user asks for. What can't begin is refused here, before anything is stored. What is
+    `known` of credentials is not asked again."""
     allowed = get_settings().run_deadline_seconds
     if body.deadline_seconds is not None and body.deadline_seconds > allowed:
         raise DeadlineInvalid.above(allowed, body.deadline_seconds)
@@ -102,7 +110,7 @@ async def draft_of(
     created = now()
     usual = allowed if settings.run_deadline_seconds is UNSET else min(settings.run_deadline_seconds, allowed)
     deadline = created + timedelta(seconds=body.deadline_seconds or usual)
-    return await draft(new_id(), user_id, graph, request, created, deadline, preset_id)
+    return await draft(new_id(), user_id, graph, request, created, deadline, preset_id, known=known)
 
 
 async def announce(*rows: RunRow) -> None:

@@ -60,6 +60,9 @@ async def _drafts(user_id: str, items: Sequence[BulkStart], claims: Claims) -> l
     """The row of each run to be, or why there is none; None where the item's key stands for a run already, or is an
     earlier item's."""
     versions = await graphs.runnables(user_id, {(item.graph_id, item.graph_version) for item in items})
+    found = [version[0] for version in versions.values() if not isinstance(version, AppError)]
+    given = [one.id for item in items for one in item.credentials_inputs.values()]
+    known = await graphs.known_credentials(user_id, found, given)
     balance = await credits.balance(user_id)
     taken = set(claims)
     drafts: list[RunRow | AppError | None] = []
@@ -75,7 +78,7 @@ async def _drafts(user_id: str, items: Sequence[BulkStart], claims: Claims) -> l
             version = versions[item.graph_id, item.graph_version]
             if isinstance(version, AppError):
                 raise version
-            drafts.append(await acceptance.draft_of(user_id, *version, item.body, item.preset_id))
+            drafts.append(await acceptance.draft_of(user_id, *version, item.body, item.preset_id, known))
         except AppError as error:
             if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise

@@ -177,6 +177,10 @@ def mentions(nodes: Iterable[Node], specs: Specs) -> list[Use]:
     return found
 
 
+def ids(used: Iterable[Use]) -> set[str]:
+    return {use.credentials_id for use in used if use.credentials_id is not None}
+
+
 class Known(Struct, frozen=True):
     """What stands behind a credentials id: provider and type, or the reason why it could not be looked up."""
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from agentplat.engine.graph import Link, Node
 from agentplat.engine.pins import base_name, is_tool_pin
-from agentplat.graphs.models import GraphVersion, GraphWarning, JsonObject
+from agentplat.graphs.models import MAX_VERSION, GraphVersion, GraphWarning, JsonObject
 from agentplat.graphs.rules import interface
 from agentplat.graphs.rules.interface import Specs
+from agentplat.infra.ids import is_id
 from agentplat.sdk.spec import BlockType
 
 GraphRef = tuple[Any, Any]
@@ -61,6 +62,12 @@ def _of_graph(graph: GraphVersion, known: Mapping[GraphRef, _Callee], specs: Spe
             *_taken(outbound, callee),
         ):
             yield node_id, field, message
+
+
+def refs(nodes: Iterable[Node], specs: Specs) -> set[tuple[str, int]]:
+    """The graphs that agent nodes run, as far as there could be such."""
+    named = (_ref(node) for node in nodes if _is_agent(node, specs))
+    return {(one, version) for one, version in named if one and is_id(one) and version and 0 < version <= MAX_VERSION}
 
 
 def _is_agent(node: Node, specs: Specs) -> bool:
