@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -24,26 +25,38 @@ from tests.support.services import Servers
 from tests.support.world import ANN, save, start
 
 POLICY = 30
-# With the clock as it is, the youngest day that is older than the policy, and the oldest that is not.
-TODAY = now().astimezone(UTC).date()
-OLD, KEPT = (TODAY - timedelta(days=POLICY + days) for days in (1, 0))
+# The clock stands, or a day could begin in the middle of a test: the youngest day that is older than the policy, and
+# the oldest that is not.
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+OLD, KEPT = (NOW.date() - timedelta(days=POLICY + days) for days in (1, 0))
+TWO = draw({"a": (STORE, {"input": 1}), "b": (STORE, {})}, "a.output -> b.input")
 
 
 @pytest.fixture
-async def graph(db: Database, redis: Redis) -> AsyncIterator[GraphModel]:
-    for day in (OLD, KEPT):
+async def graph(db: Database, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GraphModel]:
+    monkeypatch.setattr(retention, "now", lambda: NOW)
+    async with journals(db, OLD, KEPT):
+        yield await save(TWO)
+
+
+@asynccontextmanager
+async def journals(db: Database, *of: date) -> AsyncIterator[None]:
+    for day in of:
         await queries.ensure_partition(day)
-    yield await save(draw({"a": (STORE, {"input": 1}), "b": (STORE, {})}, "a.output -> b.input"))
-    for day in (OLD, KEPT):
-        await db.execute(f"DROP TABLE IF EXISTS {partition(day)}")
+    try:
+        yield
+    finally:
+        for day in of:
+            await db.execute(f"DROP TABLE IF EXISTS {partition(day)}")
 
 
 def partition(day: date) -> str:
     return f"journal_{day:%Y%m%d}"
 
 
-async def days(db: Database) -> set[date]:
-    return {day for day in (OLD, KEPT) if await db.fetchval("SELECT to_regclass($1)", partition(day))}
+async def days(db: Database, *of: date) -> set[date]:
+    """Those that there is a journal of."""
+    return {day for day in of or (OLD, KEPT) if await db.fetchval("SELECT to_regclass($1)", partition(day))}
 
 
 async def run_of(db: Database, graph: GraphModel, day: date, settings: Settings | None = None) -> RunMeta:
@@ -158,24 +171,27 @@ def test_the_command_needs_the_schema(settings: Settings, services: Servers) -> 
     assert refused.stderr.startswith("Error: The database schema is not up to date.\n")
 
 
-async def test_the_command(graph: GraphModel, db: Database) -> None:
-    run = await run_of(db, graph, OLD)
-    await db.execute(
-        "INSERT INTO idempotency_keys VALUES ('ann', 'k', '', $1, '', now() - interval '25 hours')", run.id
-    )
+async def test_the_command(db: Database, redis: Redis) -> None:
+    # Its clock goes on, so its days are far from where a midnight would count.
+    old, kept = (now().date() - timedelta(days=POLICY + days) for days in (10, -10))
+    async with journals(db, old, kept):
+        run = await run_of(db, await save(TWO), old)
+        await db.execute(
+            "INSERT INTO idempotency_keys VALUES ('ann', 'k', '', $1, '', now() - interval '25 hours')", run.id
+        )
 
-    def retention(*arguments: str, **variables: str) -> list[list[str]]:
-        done = agentplat("retention", *arguments, env=environment(**variables))
-        assert done.returncode == 0, done.stderr
-        return [line.split("\t") for line in done.stdout.splitlines()]
+        def command(*arguments: str, **variables: str) -> list[list[str]]:
+            done = agentplat("retention", *arguments, env=environment(**variables))
+            assert done.returncode == 0, done.stderr
+            return [line.split("\t") for line in done.stdout.splitlines()]
 
-    keys = ["expired idempotency keys", "1", "would be dropped"]
-    assert retention("--dry-run", AGENTPLAT_RETENTION_DAYS="31") == [keys]
-    ((what, _, kept), _) = retention("--dry-run")
-    assert (what, kept) == (f"journal of {OLD}", "kept: 1 unfinished run")
-    await db.execute("UPDATE runs SET status = 'COMPLETED' WHERE id = $1", run.id)
-    assert [row[2] for row in retention("--dry-run", "--days", "30")] == ["would be dropped"] * 2
-    assert await days(db) == {OLD, KEPT}
-    assert [row[2] for row in retention("--days", "30")] == ["dropped"] * 2
-    assert await days(db) == {KEPT}
-    assert retention() == [["expired idempotency keys", "0", "dropped"]]
+        keys = ["expired idempotency keys", "1", "would be dropped"]
+        assert command("--dry-run", AGENTPLAT_RETENTION_DAYS="50") == [keys]
+        ((what, _, why), _) = command("--dry-run")
+        assert (what, why) == (f"journal of {old}", "kept: 1 unfinished run")
+        await db.execute("UPDATE runs SET status = 'COMPLETED' WHERE id = $1", run.id)
+        assert [row[2] for row in command("--dry-run", "--days", "30")] == ["would be dropped"] * 2
+        assert await days(db, old, kept) == {old, kept}
+        assert [row[2] for row in command("--days", "30")] == ["dropped"] * 2
+        assert await days(db, old, kept) == {kept}
+        assert command() == [["expired idempotency keys", "0", "dropped"]]
