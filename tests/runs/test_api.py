@@ -123,6 +123,17 @@ async def test_waiting_for_what_is_not_there(user: User) -> None:
     assert (nothing.status_code, nothing.json()["code"]) == (404, "run_not_found")
 
 
+async def test_what_can_be_no_id_is_like_an_unknown_one(user: User) -> None:
+    graph, _ = await user.create(ECHO)
+    run = (await execute(user, graph)).json()
+    for graph_id in (str(uuid4()), "%00", "%FF", "no-id"):
+        path = f"/api/graphs/{graph_id}/executions/{run['id']}"
+        seen, shared = await user.http.get(path), await user.http.post(f"{path}/share")
+        assert [(one.status_code, one.json()["code"]) for one in (seen, shared)] == [(404, "run_not_found")] * 2
+        stopped = await user.http.post(f"{path}/stop")
+        assert (stopped.status_code, stopped.json()) == (200, None)
+
+
 async def test_who_asks_again_under_its_key_gets_the_outcome(user: User, gate: Gate) -> None:
     """As after a connection that was cut while waiting."""
     graph, _ = await user.create(gated(gate))

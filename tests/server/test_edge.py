@@ -129,6 +129,25 @@ async def test_who_has_the_present_answer_gets_it_not_again(api: Api) -> None:
     assert (await client.get(path, headers={"If-None-Match": tag})).json()["description"] == "Another"
 
 
+async def test_lists_that_are_looked_at_again_and_again_are_sent_when_they_change(api: Api) -> None:
+    client = api("ann")
+    graph = await created(client)
+
+    async def run() -> None:
+        started = await client.post(f"/api/graphs/{graph['id']}/execute/1", json={})
+        assert started.status_code == 200, started.text
+
+    for path, change in (
+        ("/api/graphs", lambda: created(client)),
+        ("/api/executions", run),
+        (f"/api/graphs/{graph['id']}/executions", run),
+    ):
+        condition = {"If-None-Match": (await client.get(path)).headers["etag"]}
+        assert (await client.get(path, headers=condition)).status_code == 304
+        await change()
+        assert (await client.get(path, headers=condition)).status_code == 200
+
+
 async def test_what_is_no_answer_of_its_own_has_no_tag(api: Api) -> None:
     missing = await api("ann").get(f"/api/graphs/{NOBODYS_ID}", headers={"If-None-Match": "*"})
     assert missing.status_code == 404

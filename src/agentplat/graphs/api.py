@@ -28,7 +28,7 @@ CurrentUser = NamedDependency[User]
 INVALID = refusal("The nodes and links make no graph; `detail` says what is wrong.")
 
 
-@get("/")
+@get("/", opt={"etag": True})
 async def list_graphs(user: CurrentUser) -> list[GraphMeta]:
     """The active versions of your graphs, without nodes and links."""
     return await service.list_(user)

@@ -109,7 +109,7 @@ async def delete_graph(graph_id: GraphId, user: CurrentUser) -> DeleteGraphRespo
     return await removal.delete_graph(user, graph_id)
 
 
-@get("/executions")
+@get("/executions", opt={"etag": True})
 async def list_executions(
     user: CurrentUser, page_size: ListSize = service.MAX_LISTED, before: Before = None
 ) -> list[RunMeta]:
@@ -117,7 +117,7 @@ async def list_executions(
     return await service.list_(user.id, page_size, before)
 
 
-@get("/graphs/{graph_id:str}/executions")
+@get("/graphs/{graph_id:str}/executions", opt={"etag": True})
 async def list_graph_executions(
     graph_id: GraphId, user: CurrentUser, page: Page = 1, page_size: PageSize = 25
 ) -> RunPage:

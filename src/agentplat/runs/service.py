@@ -162,7 +162,7 @@ async def outcome(run: RunMeta, wait: float) -> StartedRun:
 
 async def _settled(user_id: str, graph_id: str, run_id: str, wait: float) -> RunRow:
     """The run's row once it is final, or after `wait` seconds."""
-    if not is_id(run_id):
+    if not is_id(run_id) or not is_id(graph_id):
         raise RunNotFound(run_id)
     if not wait:
         return await _row(user_id, graph_id, run_id)
@@ -206,7 +206,8 @@ async def stop(user_id: str, graph_id: str, run_id: str) -> RunMeta | None:
 
     Answers with the state after the stop; None where there is nothing (any more) to stop.
     """
-    if not is_id(run_id) or not await stopping.stop_trees(user_id, [run_id], graph_id):
+    could_exist = is_id(run_id) and is_id(graph_id)
+    if not could_exist or not await stopping.stop_trees(user_id, [run_id], graph_id):
         return None
     row = (await stopping.wait_for_ends(user_id, [run_id])).get(run_id)
     return None if row is None else view.stored_meta(row)
