@@ -1,7 +1,7 @@
 """The catalogue of blocks, and executing one of them by hand."""
 
 import math
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import cache
 from types import MappingProxyType
@@ -126,8 +126,14 @@ async def close() -> None:
         _services.cache_clear()
 
 
-async def execute(user_id: str, block_id: str, data: dict[str, Any]) -> dict[str, list[Any]]:
-    """Execute one block outside of any agent: no charge, no review, no credentials."""
+async def execute(
+    user_id: str,
+    block_id: str,
+    data: dict[str, Any],
+    begin: Callable[[BlockSpec], Awaitable[dict[str, Credentials]]] | None = None,
+) -> dict[str, list[Any]]:
+    """Execute one block outside of any agent, without review. `begin` is called once it is known that the block may be
+    executed with this input; what it returns are the credentials."""
     block = get(block_id)
     if block is None:
         raise BlockNotFound(f"Block #{block_id} not found")
@@ -138,10 +144,12 @@ async def execute(user_id: str, block_id: str, data: dict[str, Any]) -> dict[str
     run_id = new_id()
     outputs: dict[str, list[Any]] = {}
     try:
+        credentials = await begin(block.spec) if begin else {}
         if block.spec.isolated:
-            outputs_of = _isolated(block.spec, user_id, run_id, data)
+            outputs_of = _isolated(block.spec, user_id, run_id, data, credentials)
         else:
-            outputs_of = stream(block(), data, context(user_id, run_id), plain=exact)
+            ctx = context(user_id, run_id, credentials=credentials)
+            outputs_of = stream(block(), data, ctx, plain=exact)
         async with aclosing(outputs_of) as pairs:
             async for name, value in pairs:
                 outputs.setdefault(name, []).append(value)
@@ -153,13 +161,13 @@ async def execute(user_id: str, block_id: str, data: dict[str, Any]) -> dict[str
 
 
 async def _isolated(
-    spec: BlockSpec, user_id: str, run_id: str, data: dict[str, Any]
+    spec: BlockSpec, user_id: str, run_id: str, data: dict[str, Any], credentials: dict[str, Credentials]
 ) -> AsyncGenerator[tuple[str, Any], None]:
     try:
         await files.bring(user_id, run_id, data)
     except BlockError as error:
         raise BlockFailure(failure_text(spec.name, spec.id, str(error)), expected=True) from error
-    request = Request(block_id=spec.id, data=data, user_id=user_id, run_id=run_id, exact=True)
+    request = Request(block_id=spec.id, data=data, user_id=user_id, run_id=run_id, credentials=credentials, exact=True)
     async with aclosing(_pool().execute(spec, request, spec.timeout or get_settings().node_timeout_seconds)) as answers:
         async for answer in answers:
             if isinstance(answer, Output):

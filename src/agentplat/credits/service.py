@@ -118,6 +118,12 @@ def node_charge(
     )
 
 
+def block_charge(cost: Cost, key: str, block_id: str, block: str) -> Charge:
+    """The same for a block that is executed by hand."""
+    usage = Usage(block_id=block_id, block=block, input=cost.cost_filter, reason=f"Ran block {block_id} {block}")
+    return Charge(key=key, amount=cost.amount, executions=1, usage=usage)
+
+
 def executions_charge(run_id: str, graph_id: str, executions: int) -> Charge:
     """For the end of a run: its executions that no charge has counted. Never refused, and never to be repeated: it goes
     into the statement that records the end, which happens once.

@@ -56,12 +56,17 @@ async def list_external_blocks(user: CurrentUser) -> Response[list[BlockDescript
     return Response(blocks.catalogue(), media_type=MediaType.JSON)  # type: ignore[arg-type]
 
 
-@post("/blocks/{block_id:str}/execute", status_code=200, opt=needs(Permission.EXECUTE_BLOCK), responses={400: FAILED})
+@post(
+    "/blocks/{block_id:str}/execute",
+    status_code=200,
+    opt=needs(Permission.EXECUTE_BLOCK),
+    responses={400: FAILED, 402: UNPAID},
+)
 async def execute_external_block(
     block_id: FromPath[str], data: JSONBody[dict[str, Any]], user: CurrentUser
 ) -> dict[str, list[Any]]:
     """Execute one block outside of any agent. Answers with all values of each output pin."""
-    return await blocks.execute(user.id, block_id, data)
+    return await runs.execute_block(user.id, block_id, data)
 
 
 @post(

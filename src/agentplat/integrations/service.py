@@ -7,6 +7,7 @@ data, and are not refreshed.
 
 import re
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import msgspec
 
@@ -31,7 +32,7 @@ from agentplat.integrations.models import (
     ProgramCredentialsBody,
     ProviderInfo,
 )
-from agentplat.sdk import Credentials
+from agentplat.sdk import BlockSpec, Credentials
 
 __all__ = [
     "SYSTEM_IDS",
@@ -126,6 +127,23 @@ async def acquire(user_id: str, credentials_id: str) -> Credentials:
     if sealed is None:
         raise CredentialsUnavailable(f"Credentials #{credentials_id} for user #{user_id} not found")
     return rules.for_block(_open(user_id, credentials_id, sealed))
+
+
+async def acquire_for(user_id: str, spec: BlockSpec, data: Mapping[str, Any]) -> dict[str, Credentials]:
+    """The credentials that a block's input refers to, by field.
+
+    A link may have brought a reference that nobody has seen before, so what it leads to has to fit the field: else the
+    key for one service could be had sent to another.
+    """
+    found = {}
+    for name, field in spec.credentials.items():
+        reference = data.get(name)
+        if isinstance(reference, dict) and "id" in reference:
+            given = await acquire(user_id, str(reference["id"]))
+            if not field.takes(given.provider, kind(given)):
+                raise CredentialsUnavailable(f"Credentials #{given.id} are not for '{name}'")
+            found[name] = given
+    return found
 
 
 def acquire_system(provider: str) -> Credentials | None:

@@ -73,6 +73,7 @@ REPLAYED = ResponseHeader(
     description="`true` where the run had been started by an earlier request under the same key.",
 )
 NOT_STARTABLE = refusal("The graph can't begin with these inputs.")
+FAILED = refusal("The block does not take this input, or has failed.")
 UNPAID = refusal("The balance does not cover it.")
 REUSED = refusal("`Idempotency-Key` was used for another request.")
 FULL = refusal("Too many requests, or too many of your runs wait for their turn; `Retry-After` says when to try again.")
@@ -101,6 +102,14 @@ async def execute_graph(
     accepted = await service.accept(user.id, graph_id, graph_version, order, preset_id, idempotency_key)
     run = await while_connected(request, service.outcome(accepted.run, wait)) if wait else accepted.run
     return Response(run, headers=_applied(wait, accepted.replayed))
+
+
+@post("/{block_id:str}/execute", status_code=200, responses={400: FAILED, 402: UNPAID})
+async def execute_block(
+    block_id: FromPath[str], data: JSONBody[dict[str, Any]], user: CurrentUser
+) -> dict[str, list[Any]]:
+    """Execute one block outside of any agent. Answers with all values of each output pin."""
+    return await service.execute_block(user.id, block_id, data)
 
 
 @delete("/{graph_id:str}", status_code=200)

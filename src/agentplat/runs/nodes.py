@@ -263,20 +263,8 @@ class NodeTasks:
 
 
 async def acquire_credentials(user_id: str, spec: BlockSpec, data: dict[str, Any]) -> dict[str, Credentials]:
-    """The credentials that the node's input refers to. Shared by any number of nodes at once: nothing is locked.
-
-    A link may have brought a reference that nobody has seen before, so what it leads to has to fit the field: else the
-    key for one service could be had sent to another.
-    """
-    found = {}
-    for name, field in spec.credentials.items():
-        reference = data.get(name)
-        if isinstance(reference, dict) and "id" in reference:
-            given = await _insisting(partial(integrations.acquire, user_id, str(reference["id"])))
-            if not field.takes(given.provider, integrations.kind(given)):
-                raise integrations.CredentialsUnavailable(f"Credentials #{given.id} are not for '{name}'")
-            found[name] = given
-    return found
+    """The credentials that the node's input refers to. Shared by any number of nodes at once: nothing is locked."""
+    return await _insisting(partial(integrations.acquire_for, user_id, spec, data))
 
 
 async def bring_files(user_id: str, run_id: str, data: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from agentplat.runs import (
     retention,
     stopping,
     storing,
+    trying,
     turns,
     view,
     watching,
@@ -56,6 +57,7 @@ __all__ = [
     "check",
     "delete",
     "enlist",
+    "execute_block",
     "find",
     "gauges",
     "get",
@@ -217,6 +219,12 @@ async def delete(user_id: str, run_id: str) -> None:
     """Hide a run from every answer. One that is going on goes on."""
     if not is_id(run_id) or not await listing.hide(user_id, run_id):
         raise RunNotFound(run_id)
+
+
+# For who executes a block without a run
+
+
+execute_block = trying.execute
 
 
 # For who starts runs on behalf of users

@@ -5,7 +5,7 @@ from litestar.types import ControllerRouterHandler
 
 from agentplat.accounts.api import routers as accounts
 from agentplat.analytics.api import router as analytics
-from agentplat.blocks.api import router as blocks
+from agentplat.blocks.api import handlers as blocks
 from agentplat.credits.api import router as credits
 from agentplat.external.api import router as external
 from agentplat.files.api import router as files
@@ -13,7 +13,7 @@ from agentplat.graphs.api import handlers as graphs
 from agentplat.integrations.api import router as integrations
 from agentplat.onboarding.api import router as onboarding
 from agentplat.realtime.api import router as realtime
-from agentplat.runs.api import delete_graph
+from agentplat.runs.api import delete_graph, execute_block
 from agentplat.runs.api import router as runs
 from agentplat.schedules.api import router as schedules
 from agentplat.scoring.api import router as scoring
@@ -26,7 +26,7 @@ ROUTES: list[ControllerRouterHandler] = [
     external_openapi,
     external_docs,
     *accounts,
-    blocks,
+    Router("/api/blocks", route_handlers=[*blocks, execute_block], tags=["blocks"]),
     files,
     integrations,
     credits,
