@@ -135,7 +135,7 @@ def test_renumbering_reaches_every_mention() -> None:
         links=[{"source_id": "i", "source_name": "result", "sink_id": "n", "sink_name": "inputs", "id": "old"}],
         sub_graphs=[sub_graph("x", 1, [])],
     )
-    parent, inner = intake.renumber(drafts, {"top": "T", "x": "X"}, SPECS, ids())
+    parent, inner = intake.renumber(drafts, lambda graph_id, _: {"top": "T", "x": "X"}[graph_id], SPECS, ids())
     assert (parent.id, inner.id) == ("T", "X")
     assert parent.nodes[0].input_default["graph_id"] == "X"
     assert parent.nodes[1].input_default["graph_id"] == "x", "only agent nodes name graphs"
@@ -173,7 +173,7 @@ def test_exports_with_sub_graphs_are_relinked_completely(name: str) -> None:
     agents = [node for draft in drafts for node in draft.nodes if node.block_id == AGENT]
     assert len(agents) >= len(drafts) - 1 > 0
     assert {node.input_default["graph_id"] for node in agents} <= known
-    renumbered = intake.renumber(drafts, {draft.id: f"G{draft.id}" for draft in drafts}, specs, ids())
+    renumbered = intake.renumber(drafts, lambda graph_id, _: f"G{graph_id}", specs, ids())
     assert all(find_problems(draft.nodes, draft.links, specs) == [] for draft in renumbered)
     mentioned = {n.input_default["graph_id"] for draft in renumbered for n in draft.nodes if n.block_id == AGENT}
     assert mentioned <= {draft.id for draft in renumbered}

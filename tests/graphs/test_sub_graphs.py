@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import pytest
 
 from agentplat.infra.db import Database
 from tests.support.api import Api, created, echo_graph
@@ -73,6 +74,37 @@ async def test_an_update_leaves_known_sub_graphs_alone_and_stores_new_ones(api: 
     assert sorted(part["name"] for part in updated["sub_graphs"]) == ["child", "grandchild", "new"]
     assert await db.fetchval("SELECT count(*) FROM graph_versions") == 5
     assert updated == await get(ann, stored["id"])
+
+
+async def test_a_further_version_of_a_known_sub_graph_does_not_take_the_others_along(api: Api) -> None:
+    ann = api("ann")
+    known = await created(ann, name="known")
+    stored = await created(ann, nodes=[nested("a", known["id"])], links=[])
+    stored["nodes"].append(nested("b", known["id"], 2))
+    odd = nested("c", known["id"])
+    odd["input_default"]["graph_version"] = ["no number"]
+    stored["sub_graphs"].append(echo_graph(id=known["id"], version=2, name="further"))
+    answer = await ann.put(f"/api/graphs/{stored['id']}", json=stored | {"nodes": [*stored["nodes"], odd]})
+    updated = answer.json()
+    first, second, _ = (node["input_default"]["graph_id"] for node in updated["nodes"])
+    assert first == known["id"] != second
+    assert {part["name"]: (part["id"], part["version"]) for part in updated["sub_graphs"]} == {
+        "known": (first, 1),
+        "further": (second, 2),
+    }
+
+
+@pytest.mark.parametrize("version", [2, 99])
+async def test_a_graph_stays_itself_whatever_it_is_said_to_run(api: Api, version: int) -> None:
+    ann = api("ann")
+    stored = await created(ann)
+    runs = echo_graph(id=stored["id"], version=version, name="other")
+    body = stored | {"nodes": [nested("n", stored["id"], version)], "links": [], "sub_graphs": [runs]}
+    updated = (await ann.put(f"/api/graphs/{stored['id']}", json=body)).json()
+    assert (updated["id"], updated["version"], updated["is_active"]) == (stored["id"], 2, True)
+    (other,) = updated["sub_graphs"]
+    assert (other["name"], other["version"]) == ("other", version)
+    assert updated["nodes"][0]["input_default"]["graph_id"] == other["id"] != stored["id"]
 
 
 async def test_foreign_sub_graphs_stay_foreign(api: Api) -> None:

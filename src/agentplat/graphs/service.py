@@ -141,7 +141,8 @@ async def create(user: User, request: CreateGraph) -> GraphModel:
     await _check(user, drafts)
     drafts = await _with_known_origins(user, drafts)
     graph_ids = {draft.id: new_id() for draft in drafts}
-    drafts = intake.one_active(intake.renumber(drafts, graph_ids, specs, new_id))
+    drafts = intake.renumber(drafts, lambda graph_id, _: graph_ids.get(graph_id, graph_id), specs, new_id)
+    drafts = intake.one_active(drafts)
     async with unit_of_work():
         stored = await queries.insert(user.id, drafts)
         await queries.put_in_library(user.id, intake.newest(drafts))
@@ -171,9 +172,13 @@ async def update(user: User, graph_id: str, graph: Graph) -> GraphModel:
             raise GraphInvalid([Problem(f"Version {latest} is the highest there can be")])
         known = await queries.own_refs(user.id, [(part.id, part.version) for part in drafts[1:]])
         added = [part for part in drafts[1:] if (part.id, part.version) not in known]
-        graph_ids = {part.id: new_id() for part in added}
+        new_ids = {part.id: new_id() for part in added}
+        # By version, since what the user has may be one of the same graph, and even one of this. A list, because what
+        # a node names as a version may be anything.
+        refs = [(part.id, part.version) for part in added]
         drafts = [replace(drafts[0], version=latest + 1), *added]
-        drafts = intake.one_active(intake.renumber(drafts, graph_ids, specs, new_id))
+        drafts = intake.renumber(drafts, lambda one, at: new_ids[one] if (one, at) in refs else one, specs, new_id)
+        drafts = intake.one_active([replace(drafts[0], id=graph_id), *drafts[1:]])
         if drafts[0].is_active:
             await queries.deactivate(graph_id)
         stored = await queries.insert(user.id, drafts)

@@ -5,7 +5,7 @@ Two steps with validation between them, so that messages speak of the ids that t
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -189,15 +189,16 @@ def problems(drafts: Sequence[Draft], specs: Specs) -> list[Problem]:
 
 
 def renumber(
-    drafts: Iterable[Draft], graph_ids: Mapping[str, str], specs: Specs, new_id: Callable[[], str]
+    drafts: Iterable[Draft], graph_id_of: Callable[[str, Any], str], specs: Specs, new_id: Callable[[], str]
 ) -> list[Draft]:
-    """New ids for nodes and links, and for the graphs in `graph_ids`, wherever they are mentioned."""
+    """New ids for nodes and links; and for graphs, wherever they are mentioned, what `graph_id_of` makes of an id and a
+    version."""
 
     def renamed(node: Node, node_id: str) -> Node:
         spec, mentioned = specs.get(node.block_id), node.input_default.get("graph_id")
         if spec is None or spec.block_type is not BlockType.AGENT or not isinstance(mentioned, str):
             return replace(node, id=node_id)
-        constants = node.input_default | {"graph_id": graph_ids.get(mentioned, mentioned)}
+        constants = node.input_default | {"graph_id": graph_id_of(mentioned, node.input_default.get("graph_version"))}
         return replace(node, id=node_id, input_default=constants)
 
     renumbered = []
@@ -208,7 +209,7 @@ def renumber(
             replace(link, id=new_id(), source_id=node_ids[link.source_id], sink_id=node_ids[link.sink_id])
             for link in draft.links
         ]
-        renumbered.append(replace(draft, id=graph_ids.get(draft.id, draft.id), nodes=nodes, links=links))
+        renumbered.append(replace(draft, id=graph_id_of(draft.id, draft.version), nodes=nodes, links=links))
     return renumbered
 
 
