@@ -66,8 +66,8 @@ async def test_an_update_leaves_known_sub_graphs_alone_and_stores_new_ones(api: 
     ann = api("ann")
     stored = await created(ann, **family())
     stored["sub_graphs"][0]["name"] = "a version never changes"
-    stored["sub_graphs"].append(echo_graph(id="new", name="new"))
-    stored["nodes"].append(nested("m", "new"))
+    stored["sub_graphs"].append(echo_graph(id="new\0", name="new"))
+    stored["nodes"].append(nested("m", "new\0"))
     response = await ann.put(f"/api/graphs/{stored['id']}", json=stored)
     assert response.status_code == 200, response.text
     updated = response.json()

@@ -170,7 +170,7 @@ async def update(user: User, graph_id: str, graph: Graph) -> GraphModel:
             raise GraphNotFound(graph_id)
         if latest >= MAX_VERSION:
             raise GraphInvalid([Problem(f"Version {latest} is the highest there can be")])
-        known = await queries.own_refs(user.id, [(part.id, part.version) for part in drafts[1:]])
+        known = await queries.own_refs(user.id, [(part.id, part.version) for part in drafts[1:] if is_id(part.id)])
         added = [part for part in drafts[1:] if (part.id, part.version) not in known]
         new_ids = {part.id: new_id() for part in added}
         # By version, since what the user has may be one of the same graph, and even one of this. A list, because what
