@@ -18,6 +18,7 @@ from agentplat.runs import idempotency
 from agentplat.runs.models import ExecuteBody
 from tests.support.api import NOBODYS_ID, Api, created, echo_graph
 from tests.support.conditions import until
+from tests.support.deaf import deaf_redis
 from tests.support.locks import waiting
 from tests.support.switches import environment_of
 
@@ -220,22 +221,10 @@ async def test_it_works_while_redis_is_down(
     await dead.aclose()
 
 
-async def test_a_redis_that_hangs_holds_nobody_up(
-    api: Api, graph: Any, db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-
-    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_unix_server(listen, tmp_path / "redis.sock")
-    deaf = connect(f"unix://{tmp_path}/redis.sock")
-    monkeypatch.setattr(redis_module, "_client", deaf)
-    answer = await asyncio.wait_for(execute(api("ann"), graph, "k1"), 5)
+async def test_a_redis_that_hangs_holds_nobody_up(api: Api, graph: Any, db: Database, tmp_path: Path) -> None:
+    async with deaf_redis(tmp_path):
+        answer = await asyncio.wait_for(execute(api("ann"), graph, "k1"), 5)
     assert await runs(db) == [answer.json()["id"]]
-    await deaf.aclose()
-    server.close()
-    await server.wait_closed()
 
 
 async def expire(db: Database) -> None:

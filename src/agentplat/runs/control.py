@@ -26,8 +26,8 @@ NODE = "nodes.execute"
 JOB_HEARTBEAT_SECONDS = 30
 # How many rings are kept that nobody answers, because all workers are full or away.
 MAX_RINGS = 1000
-# A Redis that hangs must not hold up a worker that looks for runs itself.
-RING_SECONDS = 1.0
+# A Redis that hangs must hold up neither a worker that looks for runs itself, nor who waits to be answered.
+TELL_SECONDS = 1.0
 # How long one answer waits. Only how often an idle worker asks again depends on it.
 ANSWER_SECONDS = 5.0
 
@@ -44,7 +44,7 @@ async def ring(rings: int = 1) -> None:
     pipe = redis().pipeline(transaction=False)
     add_ring(pipe, rings)
     try:
-        async with asyncio.timeout(RING_SECONDS):
+        async with asyncio.timeout(TELL_SECONDS):
             await pipe.execute()
     except (RedisError, OSError) as error:  # a TimeoutError is an OSError
         _log.warning("bell_not_rung", rings=rings, reason=str(error))
@@ -84,7 +84,8 @@ async def send_stops(run_ids: Sequence[str]) -> None:
     for run_id in run_ids:
         # Queued, not sent: a pipeline's calls return the pipeline itself.
         pipe.publish(_channel(), f"stop {run_id}")  # type: ignore[unused-awaitable]
-    await pipe.execute()
+    async with asyncio.timeout(TELL_SECONDS):
+        await pipe.execute()
 
 
 async def send_mail(run_id: str) -> None:
@@ -99,7 +100,8 @@ async def call_for_mail(letters: Sequence[Addressed], asleep: Sequence[str]) -> 
     """
     try:
         for run_id in dict.fromkeys(one.run_id for one in letters):
-            await (resume(run_id) if run_id in asleep else send_mail(run_id))
+            async with asyncio.timeout(TELL_SECONDS):
+                await (resume(run_id) if run_id in asleep else send_mail(run_id))
     except Exception as error:
         # The letters are committed; whoever they are for takes them without being told, only later.
         _log.warning("mail_not_announced", letters=len(letters), reason=str(error))

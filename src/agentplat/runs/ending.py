@@ -1,5 +1,6 @@
 """Ending runs that no worker holds, on behalf of somebody who asked for it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta
 from time import time_ns
@@ -102,7 +103,11 @@ async def terminate(run_ids: Sequence[str]) -> list[str]:
     await mail.close_mailboxes(ended)
     if places := sum(end.row.place is not None for end in ends):
         await control.ring(places)
-    await events.publish([end.record for end in ends])
+    try:
+        async with asyncio.timeout(control.TELL_SECONDS):
+            await events.publish([end.record for end in ends])
+    except TimeoutError:
+        _log.warning("ends_not_published", runs=len(ended))
     return ended
 
 
