@@ -190,6 +190,15 @@ async def test_credentials_are_looked_up_for_all_items_together(api: Api, db: Da
     assert counts == [3, 3]
 
 
+async def test_where_runs_were_started_is_told_as_of_single_ones(api: Api, redis: Redis, graph: Any) -> None:
+    ann = api("ann")
+    refused, run = {"graph_id": NOBODYS_ID, "source": "builder"}, {"graph_id": graph["id"]}
+    for sources, steps in (([], []), (["library", "onboarding", "library"], ["MARKETPLACE_RUN_AGENT"])):
+        await ask(ann, "start", runs=[refused, run, *(run | {"source": source} for source in sources)])
+        completed = (await ann.get("/api/onboarding")).json()["completedSteps"]
+        assert [step for step in completed if step != "RE_RUN_AGENT"] == steps
+
+
 async def test_stops_need_no_worker_to_have_been_there_today(
     api: Api, db: Database, redis: Redis, graph: dict[str, Any]
 ) -> None:

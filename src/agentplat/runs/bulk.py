@@ -11,12 +11,14 @@ from http import HTTPStatus
 import msgspec
 
 from agentplat.credits import service as credits
+from agentplat.events import facts
 from agentplat.graphs import service as graphs
 from agentplat.infra.errors import AppError
 from agentplat.infra.ids import is_id
 from agentplat.infra.uow import unit_of_work
 from agentplat.runs import acceptance, idempotency, queries, stopping, storing, view
 from agentplat.runs.errors import IdempotencyKeyReused, InsufficientBalance, RunNotFound
+from agentplat.runs.events import RunRequested
 from agentplat.runs.idempotency import Claim
 from agentplat.runs.models import BulkError, BulkResult, BulkStart, RunRow, StartedRun
 
@@ -105,8 +107,10 @@ async def _store(user_id: str, drafted: Sequence[tuple[BulkStart, RunRow]], clai
         refused = await storing.store(ours) if ours else {}
         if unused := [key for key, claim in wanted.items() if claim.run_id in refused]:
             await idempotency.release(user_id, unused)
-    if stored := [row for row in ours if row.id not in refused]:
-        await acceptance.announce(*stored)
+    if stored := {row.id: row for row in ours if row.id not in refused}:
+        await acceptance.announce(*stored.values())
+    for source in dict.fromkeys(item.source for item, row in drafted if row.id in stored and item.source):
+        await facts.tell(RunRequested(user_id=user_id, source=source))
     return refused
 
 
