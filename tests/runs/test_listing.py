@@ -5,9 +5,11 @@ import random
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
+from agentplat.infra.clock import now
 from agentplat.infra.db import Database
-from agentplat.runs import listing
+from agentplat.runs import listing, queries
 from tests.support.api import NOBODYS_ID, Api, created
 from tests.support.statements import said
 
@@ -117,6 +119,29 @@ async def test_a_users_list_goes_on_where_it_ended(api: Api, db: Database, graph
         # The run that the next page begins behind may be hidden meanwhile.
         await ann.delete(f"/api/executions/{seen[-1]}")
     assert seen == expected
+
+
+async def test_lists_leave_out_what_is_large(api: Api, db: Database, redis: Redis, graph: dict[str, Any]) -> None:
+    await queries.ensure_partition(now().date())  # as workers do
+    ann = api("ann")
+    runs = []
+    for words in ("short", "long" * 20_000):
+        answer = await ann.post(f"/api/graphs/{graph['id']}/execute/1", json={"inputs": {"said": words}})
+        assert answer.json()["inputs"] == {"said": words}
+        runs.append(answer.json())
+    short, long = runs
+    listed = (await ann.get("/api/executions")).json()
+    paged = (await ann.get(f"/api/graphs/{graph['id']}/executions")).json()["executions"]
+    read = (await ann.post("/api/executions/bulk/read", json={"ids": [long["id"], short["id"]]})).json()["results"]
+    left_out = dict.fromkeys(("inputs", "credential_inputs", "nodes_input_masks"))
+    for one, other in (listed, paged, [result["run"] for result in read]):
+        assert (one["id"], other["id"]) == (long["id"], short["id"])
+        assert one == long | left_out
+        assert other == short
+    whole = (await ann.get(f"/api/graphs/{graph['id']}/executions/{long['id']}")).json()
+    assert whole["inputs"] == long["inputs"]
+    stopped = (await ann.post(f"/api/graphs/{graph['id']}/executions/{long['id']}/stop")).json()
+    assert (stopped["status"], stopped["inputs"]) == ("TERMINATED", None)
 
 
 @pytest.mark.parametrize("run_id", [NOBODYS_ID, "x", "", "\x00"])

@@ -53,13 +53,14 @@ class Run(Struct, frozen=True, kw_only=True):
     """One run, as far as it has come. Answers about a single run have `node_executions`, events don't.
 
     `truncated` are the members that were too large for an event: there they are not whole, in answers they are.
+    `inputs` are None in answers about many runs where they are large.
     """
 
     id: str
     graph_id: str
     graph_version: int
     status: str
-    inputs: dict[str, Any] = {}
+    inputs: dict[str, Any] | None = {}
     started_at: datetime | None = None
     ended_at: datetime | None = None
     stats: Stats | None = None

@@ -11,7 +11,7 @@ from typing import Any
 
 from agentplat.infra.db import db
 from agentplat.runs.models import RunRow
-from agentplat.runs.queries import COLUMNS
+from agentplat.runs.queries import LISTED_COLUMNS
 
 # How many runs lie between two marks, and how many new ones there may be before a reader makes further marks.
 STEP = 1000
@@ -20,7 +20,7 @@ UNMARKED = 2 * STEP
 SETTLED = "interval '5 minutes'"
 
 # Outputs and nodes aren't shown, and fetching them would read them from the row's overflow storage.
-_COLUMNS = COLUMNS.replace("outputs, node_executions", "NULL AS outputs, NULL AS node_executions")
+_COLUMNS = LISTED_COLUMNS.replace("outputs, node_executions", "NULL AS outputs, NULL AS node_executions")
 
 # Whoever makes marks or changes ranks waits for others who do, and looks after that.
 _LOCK = "pg_advisory_xact_lock(hashtextextended('run_marks' || user_id || graph_id, 0))"

@@ -125,13 +125,13 @@ class NodeExecution(Struct, frozen=True, kw_only=True):
 
 
 class RunMeta(Struct, frozen=True, kw_only=True):
-    """The contract's GraphExecutionMeta."""
+    """The contract's GraphExecutionMeta. Lists have null for what the run was asked for with, where that is large."""
 
     id: str
     user_id: str
     graph_id: str
     graph_version: int
-    inputs: dict[str, Any]
+    inputs: dict[str, Any] | None
     credential_inputs: dict[str, CredentialsMetaInput] | None
     nodes_input_masks: NodeInputs | None
     preset_id: str | None
@@ -159,6 +159,7 @@ class Accepted(Struct, frozen=True, kw_only=True):
 class Run(RunMeta, frozen=True, kw_only=True):
     """The contract's GraphExecution."""
 
+    inputs: dict[str, Any]
     outputs: dict[str, list[Any]]
 
 

@@ -22,6 +22,15 @@ COLUMNS = (
     "outputs, node_executions"
 )
 
+# What was asked for has inputs twice, as given and as shown. Of a run that was asked for with more than so many bytes,
+# lists say nothing of that: there may be hundreds of megabytes in one.
+MOST_LISTED_BYTES = 2 * 64 * 1024
+
+# The same for lists.
+LISTED_COLUMNS = COLUMNS.replace(
+    " request,", f" CASE WHEN octet_length(request) <= {MOST_LISTED_BYTES} THEN request ELSE '{{}}' END AS request,"
+)
+
 # In the order of their ids, as who stops many runs locks them, so that no two wait for each other.
 _HELD_IN_ORDER = """
     SELECT id FROM runs
@@ -185,7 +194,7 @@ async def get(user_id: str, run_id: str, graph_id: str | None = None) -> RunRow 
 
 async def get_many(user_id: str, run_ids: Sequence[str], *, outputs: bool = False) -> dict[str, RunRow]:
     """Those of the runs that are the user's, without node executions, and with outputs only on request."""
-    columns = COLUMNS.replace("node_executions", "NULL AS node_executions")
+    columns = LISTED_COLUMNS.replace("node_executions", "NULL AS node_executions")
     columns = columns if outputs else columns.replace("outputs,", "NULL AS outputs,")
     rows = await db().fetch(
         f"SELECT {columns}, result_handles FROM runs WHERE id = ANY($1::text[]) AND user_id = $2 AND NOT is_deleted",

@@ -196,9 +196,10 @@ def _stored(row: RunRow) -> dict[str, Any]:
         "user_id": row.user_id,
         "graph_id": row.graph_id,
         "graph_version": row.graph_version,
-        "inputs": request["shown"],
-        "credential_inputs": request["credential_inputs"],
-        "nodes_input_masks": request["nodes_input_masks"],
+        # Lists leave out what is large.
+        "inputs": request.get("shown"),
+        "credential_inputs": request.get("credential_inputs"),
+        "nodes_input_masks": request.get("nodes_input_masks"),
         "preset_id": row.preset_id,
         "status": row.status,
         "started_at": row.started_at,
