@@ -82,16 +82,15 @@ async def test_a_waiter_gets_the_outcome(hearing: Waiting, graph: GraphModel, se
 async def test_a_run_that_is_over_is_not_waited_for(hearing: Waiting, graph: GraphModel, db: Database) -> None:
     run = await start(graph)
     await ended(db, run)
-    started = time.perf_counter()
-    assert (await service.get(ANN.id, graph.id, run.id, wait=20)).status == "COMPLETED"
-    assert time.perf_counter() - started < 5
+    async with asyncio.timeout(10):
+        assert (await service.get(ANN.id, graph.id, run.id, wait=20)).status == "COMPLETED"
 
 
 async def test_when_the_time_is_over_the_answer_is_the_state_there_is(hearing: Waiting, graph: GraphModel) -> None:
     run = await start(graph)
     started = time.perf_counter()
     assert (await service.outcome(run, 0.3)).status == "QUEUED"
-    assert 0.3 <= time.perf_counter() - started < 5
+    assert time.perf_counter() - started >= 0.3
     assert hearing.count == 0
 
 
