@@ -13,6 +13,8 @@ from agentplat.blocks import service as blocks
 from agentplat.blocks.builtin.llm import AITextGeneratorBlock
 from agentplat.credits import service as credits
 from agentplat.infra.db import Database
+from agentplat.infra.settings import Settings
+from agentplat.server.app import create_app
 from tests.support.api import NOBODYS_ID, Api
 from tests.support.drawing import PAID, PAID_APART, STORE
 from tests.support.fake_llm import running
@@ -104,3 +106,34 @@ async def test_programs_pay_as_people_do(api: Api, db: Database, redis: Redis) -
         await credits.grant("ann", 1, "gift", "gift")
         assert (await program.post(path, json={"v": 1})).json() == {"out": [1]}
         assert await credits.balance("ann") == 0
+
+
+def impatient(app: Any) -> Any:
+    """The application for clients that leave as soon as they have sent their request."""
+
+    async def served(scope: Any, receive: Any, send: Any) -> None:
+        sent = False
+
+        async def heard() -> Any:
+            nonlocal sent
+            if sent:
+                return {"type": "http.disconnect"}
+            event = await receive()
+            sent = not event["more_body"]
+            return event
+
+        await app(scope, heard, send)
+
+    return served
+
+
+async def test_what_nobody_waits_for_is_given_up(api: Api, redis: Redis, settings: Settings) -> None:
+    ann = api("ann")
+    key = (await ann.post("/api/api-keys", json={"name": "p", "permissions": ["EXECUTE_BLOCK"]})).json()
+    headers = {**ann.headers, "X-API-Key": key["plain_text_key"]}
+    transport = httpx.ASGITransport(impatient(create_app(settings)))
+    async with httpx.AsyncClient(transport=transport, base_url=ann.base_url, headers=headers) as leaving:
+        for path in ("/api", "/external-api/v1"):
+            async with asyncio.timeout(30):
+                answer = await leaving.post(f"{path}/blocks/{PAID}/execute", json={"v": 1, "delay": 600})
+            assert answer.json()["code"] == "client_left"

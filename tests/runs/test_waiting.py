@@ -178,10 +178,8 @@ async def test_two_hundred_waiters_at_once(hearing: Waiting, graph: GraphModel, 
     for run in runs:
         await ended(db, run)
     await asyncio.gather(*(told(run) for run in runs))
-    started = time.perf_counter()
     outcomes = await asyncio.wait_for(asyncio.gather(*asking), 10)
     assert {outcome.status for outcome in outcomes} == {"COMPLETED"}
-    assert time.perf_counter() - started < 5
     assert hearing.count == 0
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from litestar import MediaType, Response, Router, delete, get, post
+from litestar import MediaType, Request, Response, Router, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, PathParameter
 
@@ -22,6 +22,7 @@ from agentplat.external.models import (
     StartedExecution,
     ToolError,
 )
+from agentplat.infra.inbound import while_connected
 from agentplat.infra.refusals import refusal
 from agentplat.integrations import service as integrations
 from agentplat.integrations.models import NAME, CredentialsSummary, ProgramCredentialsBody, ProviderInfo
@@ -63,10 +64,10 @@ async def list_external_blocks(user: CurrentUser) -> Response[list[BlockDescript
     responses={400: FAILED, 402: UNPAID},
 )
 async def execute_external_block(
-    block_id: FromPath[str], data: JSONBody[dict[str, Any]], user: CurrentUser
+    block_id: FromPath[str], data: JSONBody[dict[str, Any]], user: CurrentUser, request: Request[Any, Any, Any]
 ) -> dict[str, list[Any]]:
-    """Execute one block outside of any agent. Answers with all values of each output pin."""
-    return await runs.execute_block(user.id, block_id, data)
+    """Execute one block outside of any agent. Answers with all values of each output pin; given up if you leave."""
+    return await while_connected(request, runs.execute_block(user.id, block_id, data))
 
 
 @post(

@@ -106,10 +106,10 @@ async def execute_graph(
 
 @post("/{block_id:str}/execute", status_code=200, responses={400: FAILED, 402: UNPAID})
 async def execute_block(
-    block_id: FromPath[str], data: JSONBody[dict[str, Any]], user: CurrentUser
+    block_id: FromPath[str], data: JSONBody[dict[str, Any]], user: CurrentUser, request: AnyRequest
 ) -> dict[str, list[Any]]:
-    """Execute one block outside of any agent. Answers with all values of each output pin."""
-    return await service.execute_block(user.id, block_id, data)
+    """Execute one block outside of any agent. Answers with all values of each output pin; given up if you leave."""
+    return await while_connected(request, service.execute_block(user.id, block_id, data))
 
 
 @delete("/{graph_id:str}", status_code=200)
