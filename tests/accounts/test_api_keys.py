@@ -197,22 +197,48 @@ async def number_of_old(number: int) -> bool:
     return await service.count_old_keys() == number
 
 
+async def all_but(db: Database, missing: int, status: str = "ACTIVE") -> None:
+    """Ann gets as many keys as there may be, less some."""
+    await db.execute(
+        """
+        INSERT INTO api_keys (id, user_id, name, head, tail, hash, permissions, status)
+        SELECT 'key ' || n, 'ann', 'CI', '', '', sha256(n::text::bytea), '{}', $2 FROM generate_series(1, $1::int) n
+        """,
+        api_keys.MOST - missing,
+        status,
+    )
+
+
 async def test_there_is_an_end_to_keys(api: Api, db: Database) -> None:
     ann = api("ann")
     first = await made(ann)
-    await db.execute(
-        """
-        INSERT INTO api_keys (id, user_id, name, head, tail, hash, permissions)
-        SELECT 'key ' || n, 'ann', 'CI', '', '', sha256(n::text::bytea), '{}' FROM generate_series(3, $1::int) n
-        """,
-        api_keys.MOST,
-    )
+    await all_but(db, 2)
     await made(ann)
     body = {"name": "CI", "permissions": []}
     response = await ann.post(KEYS, json=body)
     assert (response.status_code, response.json()["code"]) == (409, "too_many_api_keys")
     await ok(ann.delete(f"{KEYS}/{first['api_key']['id']}"))
     await made(ann)
+
+
+async def test_keys_made_at_once_do_not_exceed_it_together(api: Api, db: Database) -> None:
+    """Each waits for whoever makes one for the same user, and counts what that has come to."""
+    ann, bob = api("ann"), api("bob")
+    await made(ann)
+    await all_but(db, 2)
+    async with db.pool.acquire() as other:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("SELECT FROM users WHERE id = 'ann' FOR NO KEY UPDATE")
+        body = {"name": "CI", "permissions": []}
+        asked = [asyncio.create_task(ann.post(KEYS, json=body)) for _ in range(5)]
+        await until(lambda: all_wait(db, 5))
+        # Somebody else's keys have nothing to do with it.
+        await made(bob)
+        await transaction.rollback()
+        answers = await asyncio.gather(*asked)
+    assert sorted(one.status_code for one in answers) == [200] + [409] * 4
+    assert await db.fetchval("SELECT count(*) FROM api_keys WHERE user_id = 'ann'") == api_keys.MOST
 
 
 @pytest.mark.parametrize(

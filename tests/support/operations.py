@@ -104,7 +104,7 @@ OPERATIONS = [
     Operation("POST", "/api/analytics/log_raw_analytics", 1, {"type": "t", "data": {}, "data_index": "i"}),
     Operation("POST", "/api/analytics/log_raw_metric", 1, {"metric_name": "m", "metric_value": 1, "data_string": "s"}),
     Operation("GET", "/api/api-keys", 1),
-    Operation("POST", "/api/api-keys", 1, KEY),
+    Operation("POST", "/api/api-keys", 2, KEY),
     Operation("GET", "/api/api-keys/{key_id}", 1),
     Operation("DELETE", "/api/api-keys/{key_id}", 1),
     Operation("PUT", "/api/api-keys/{key_id}/permissions", 1, {"permissions": ["READ_BLOCK"]}),

@@ -9,6 +9,7 @@ from msgspec import Struct
 from agentplat.accounts.models import ApiKeyBody, ApiKeyInfo, ApiKeyStatus, Permission, User
 from agentplat.infra.crypto import ID_BYTES
 from agentplat.infra.db import db
+from agentplat.infra.uow import unit_of_work
 
 TOUCHED_EVERY = "interval '1 minute'"
 
@@ -44,27 +45,33 @@ def _info(row: Any) -> ApiKeyInfo | None:
 async def insert(
     user_id: str, key_id: str, body: ApiKeyBody, head: str, tail: str, hash_: bytes, most: int
 ) -> ApiKeyInfo | None:
-    """None when the user has as many keys as there may be, not counting revoked ones."""
-    return _info(
-        await db().fetchrow(
-            f"""
-            INSERT INTO api_keys (id, user_id, name, description, head, tail, hash, permissions, expires_at)
-            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
-            WHERE (SELECT count(*) FROM api_keys WHERE user_id = $2 AND status <> 'REVOKED') < $10
-            RETURNING {_INFO}
-            """,
-            key_id,
-            user_id,
-            body.name,
-            body.description,
-            head,
-            tail,
-            hash_,
-            list(dict.fromkeys(body.permissions)),
-            body.expires_at,
-            most,
+    """None when the user has as many keys as there may be, not counting revoked ones.
+
+    Of several at once each counts what those before it have made: they wait for the user's row, and a statement sees
+    what was committed before it began. Rows that refer to the user don't wait for it.
+    """
+    async with unit_of_work():
+        await db().execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+        return _info(
+            await db().fetchrow(
+                f"""
+                INSERT INTO api_keys (id, user_id, name, description, head, tail, hash, permissions, expires_at)
+                SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+                WHERE (SELECT count(*) FROM api_keys WHERE user_id = $2 AND status <> 'REVOKED') < $10
+                RETURNING {_INFO}
+                """,
+                key_id,
+                user_id,
+                body.name,
+                body.description,
+                head,
+                tail,
+                hash_,
+                list(dict.fromkeys(body.permissions)),
+                body.expires_at,
+                most,
+            )
         )
-    )
 
 
 async def list_of_user(user_id: str, limit: int) -> list[ApiKeyInfo]:
