@@ -119,7 +119,7 @@ async def test_keys_expire(api: Api, db: Database) -> None:
     assert await is_good(answer["plain_text_key"])
     await db.execute("UPDATE api_keys SET expires_at = now()")
     assert not await is_good(answer["plain_text_key"])
-    for unusable in ("2020-01-01T00:00:00Z", "2099-01-01T00:00:00", "soon"):
+    for unusable in ("2020-01-01T00:00:00Z", "2099-01-01T00:00:00", "soon", "9999-12-31T23:59:59-14:00"):
         body = {"name": "CI", "permissions": [], "expires_at": unusable}
         response = await ann.post(KEYS, json=body)
         assert (response.status_code, response.json()["detail"][0]["loc"]) == (422, ["body", "expires_at"])
@@ -247,6 +247,8 @@ async def test_keys_made_at_once_do_not_exceed_it_together(api: Api, db: Databas
         ({"name": ""}, ["body", "name"]),
         ({"name": "x" * 201}, ["body", "name"]),
         ({"name": None}, ["body", "name"]),
+        ({"name": " \t "}, ["body", "name"]),
+        ({"name": "\0\u2028"}, ["body", "name"]),
         ({"permissions": ["X"]}, ["body", "permissions", 0]),
         ({"description": "x" * 2001}, ["body", "description"]),
     ],
@@ -259,6 +261,11 @@ async def test_unusable_keys_are_refused(api: Api, change: dict[str, Any], loc: 
 async def test_text_that_postgres_cannot_hold(api: Api) -> None:
     answer = await made(api("ann"), name="C\0I\u2028", description="one\ntwo\0")
     assert (answer["api_key"]["name"], answer["api_key"]["description"]) == ("CI", "one\ntwo")
+
+
+async def test_text_of_all_languages(api: Api) -> None:
+    for name in ("👩\u200d💻 builds", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "10\u00a0%"):
+        assert (await made(api("ann"), name=name))["api_key"]["name"] == name
 
 
 # Every operation on one key; a new one has to be added here to pass test_every_operation_is_here.

@@ -342,6 +342,23 @@ async def test_a_new_password_ends_the_other_sessions(api: Api) -> None:
     await answer(by_password(client, password="a new password"))
 
 
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [({}, "Ann"), ({"age": 7}, "Ann"), ({"name": " Bob\0 "}, "Bob"), ({"name": ""}, None), ({"name": None}, None)],
+)
+async def test_a_name_is_what_was_said_last(api: Api, said: Any, name: str | None) -> None:
+    session = await sign_up(api(), data={"name": "Ann"})
+    for _ in range(2):
+        changed = await answer(api().put("/auth/v1/user", json={"data": said}, headers=bearer(session)))
+        assert changed["user_metadata"].get("name") == name
+
+
+async def test_no_name_is_cut(api: Api) -> None:
+    body = {"email": "ann@example.com", "password": PASSWORD, "data": {"name": "x" * 201}}
+    refused = await api().post("/auth/v1/signup", json=body)
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "data", "name"])
+
+
 async def test_an_update_happens_whole_or_not_at_all(api: Api) -> None:
     client = api()
     await sign_up(client, "bob@example.com")

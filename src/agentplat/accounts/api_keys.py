@@ -8,6 +8,7 @@ that is done by a keyed hash, whose own key is not in the database.
 import asyncio
 import secrets
 from contextvars import Context
+from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
@@ -17,6 +18,8 @@ from agentplat.accounts.errors import (
     ApiKeyNotFound,
     ApiKeyRevoked,
     ExpiryInvalid,
+    ExpiryTooFar,
+    NameEmpty,
     PermissionMissing,
     TooManyApiKeys,
 )
@@ -49,16 +52,30 @@ _noting: dict[str, asyncio.Task[None]] = {}
 
 
 async def create(user: User, body: ApiKeyBody) -> CreatedApiKey:
-    if body.expires_at is not None and body.expires_at <= now():
-        raise ExpiryInvalid.at("body", "expires_at")
+    cleaned = replace(
+        body,
+        name=rules.clean_text(body.name),
+        description=None if body.description is None else rules.clean_text(body.description),
+        expires_at=None if body.expires_at is None else _end(body.expires_at),
+    )
+    if not cleaned.name:
+        raise NameEmpty.at("body", "name")
     key = PREFIX + secrets.token_urlsafe(32)
-    description = None if body.description is None else rules.clean_text(body.description)
-    cleaned = replace(body, name=rules.clean_text(body.name), description=description)
     hashed = keyring().mac(_PURPOSE, key.encode())
     stored = await queries.insert(user.id, new_id(), cleaned, key[:SHOWN], key[-SHOWN:], hashed, MOST)
     if stored is None:
         raise TooManyApiKeys
     return CreatedApiKey(api_key=stored, plain_text_key=key)
+
+
+def _end(wanted: datetime) -> datetime:
+    """When a key ends, as UTC has it."""
+    if wanted <= now():
+        raise ExpiryInvalid.at("body", "expires_at")
+    try:
+        return wanted.astimezone(UTC)
+    except OverflowError:
+        raise ExpiryTooFar.at("body", "expires_at") from None
 
 
 async def list_(user: User) -> list[ApiKeyInfo]:

@@ -205,6 +205,14 @@ class ExpiryInvalid(Misplaced):
     """This is over already"""
 
 
+class ExpiryTooFar(Misplaced):
+    """This is after the year 9999"""
+
+
+class NameEmpty(Misplaced):
+    """There is nothing to be seen in this name"""
+
+
 # --- mails
 
 

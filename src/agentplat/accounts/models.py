@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 ADMIN = "admin"
 AUTHENTICATED: Final = "authenticated"
+MAX_NAME_LENGTH = 200
 
 
 class User(Struct, frozen=True, kw_only=True):
@@ -192,7 +193,9 @@ class OneTimeKind(StrEnum):
 
 
 class UserMetadata(Struct, frozen=True, kw_only=True):
-    name: str | None = None
+    """Without a `name` the present one stays; null, or nothing to be seen, takes it away."""
+
+    name: Annotated[str, Meta(max_length=MAX_NAME_LENGTH)] | UnsetType | None = UNSET
 
 
 class SignUpBody(Struct, frozen=True, kw_only=True):

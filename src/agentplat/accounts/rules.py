@@ -1,15 +1,19 @@
 """What may be an address or a time zone."""
 
 import re
+import unicodedata
 from functools import cache
 from zoneinfo import available_timezones
 
 from agentplat.accounts.errors import EmailInvalid
+from agentplat.accounts.models import MAX_NAME_LENGTH
 
 # Whether an address exists only a mail can tell; this keeps out what can't be one.
 _EMAIL = re.compile(r"[^\s@\"(),:;<>\[\\\]]{1,64}@[^\s@\"(),:;<>\[\\\]]+\.[^\s@\"(),:;<>\[\\\].]+")
 MAX_EMAIL_LENGTH = 254
-_MAX_NAME_LENGTH = 200
+# Control characters, halves of characters, ends of lines and paragraphs. What only looks like nothing stays: some
+# languages need joiners, and so do many emoji.
+_UNTEXT = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Names that the machine has for itself.
 _NO_ZONES = frozenset({"localtime", "Factory"})
 
@@ -22,16 +26,14 @@ def checked_email(text: str, *loc: str) -> str:
     return address
 
 
-def clean_text(text: str) -> str:
+def clean_text(text: str, kept: str = "\n\t") -> str:
     """What Postgres can hold: control characters go, lines stay."""
-    return "".join(char for char in text if char.isprintable() or char in "\n\t").strip()
+    return "".join(char for char in text if char in kept or unicodedata.category(char) not in _UNTEXT).strip()
 
 
 def clean_name(text: str | None) -> str | None:
     """A name that Postgres can hold and a page can show."""
-    if text is None:
-        return None
-    return "".join(filter(str.isprintable, text)).strip()[:_MAX_NAME_LENGTH] or None
+    return None if text is None else clean_text(text, kept="")[:MAX_NAME_LENGTH] or None
 
 
 @cache

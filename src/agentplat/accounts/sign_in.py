@@ -36,6 +36,7 @@ from agentplat.accounts.models import (
     Session,
     SignUpBody,
     User,
+    UserMetadata,
     UserUpdate,
     VerifyBody,
 )
@@ -63,8 +64,7 @@ async def sign_up(body: SignUpBody) -> Session:
     _offered()
     if not get_settings().enable_sign_up:
         raise SignUpClosed
-    name = body.data.name if body.data else None
-    return await _opened(await _create(body.email, body.password, name, AUTHENTICATED))
+    return await _opened(await _create(body.email, body.password, body.data, AUTHENTICATED))
 
 
 async def by_password(email: str, password: str) -> Session:
@@ -145,8 +145,8 @@ async def update(user: User, body: UserUpdate) -> AuthUser:
     async with unit_of_work():
         if body.email is not None:
             await change_email(user, body.email, "body", "email")
-        if body.data is not None and (name := rules.clean_name(body.data.name)) is not None:
-            await queries.set_name(user.id, name)
+        if body.data is not None and body.data.name is not UNSET:
+            await queries.set_name(user.id, rules.clean_name(body.data.name))
         if hashed is not None:
             await queries.set_password(user.id, hashed, user.session_id)
     return await get(user)
@@ -171,8 +171,7 @@ async def create_user(admin: User, body: AdminUserBody) -> AuthUser:
     _offered()
     if not admin.is_admin:
         raise AdminRequired
-    name = body.user_metadata.name if body.user_metadata else None
-    return auth_user(await _create(body.email, body.password, name, body.role))
+    return auth_user(await _create(body.email, body.password, body.user_metadata, body.role))
 
 
 async def get_user(admin: User, user_id: str) -> AuthUser:
@@ -191,11 +190,11 @@ async def set_role(email: str, role: str) -> str:
 # ---
 
 
-async def _create(email: str, password: str | None, name: str | None, role: str) -> Login:
+async def _create(email: str, password: str | None, said: UserMetadata | None, role: str) -> Login:
     address = rules.checked_email(email, "body", "email").lower()
     if password is not None:
         passwords.check(password)
-    name = rules.clean_name(name)
+    name = rules.clean_name(said.name) if said is not None and said.name is not UNSET else None
     hashed = await passwords.hashed(password) if password is not None else None
     login = await queries.insert(new_id(), address, name, hashed, role)
     if login is None:

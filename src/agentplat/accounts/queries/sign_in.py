@@ -157,7 +157,7 @@ async def set_password(user_id: str, password_hash: str, keep_session: str | Non
     )
 
 
-async def set_name(user_id: str, name: str) -> None:
+async def set_name(user_id: str, name: str | None) -> None:
     await db().execute("UPDATE users SET name = $2, updated_at = now() WHERE id = $1", user_id, name)
 
 
