@@ -41,6 +41,15 @@ SERVICE_ROLE = "service_role"
 # Who asks with the service-role key. Has no row and owns nothing.
 SERVICE = User(id=SERVICE_ROLE, role=ADMIN)
 
+# Why a token does not count, in words of ours: those of the library tell how it reads tokens.
+_REASONS: tuple[tuple[type[jwt.InvalidTokenError], str], ...] = (
+    (jwt.InvalidSignatureError, "its signature does not fit"),
+    (jwt.InvalidAudienceError, "it is meant for somebody else"),
+    (jwt.InvalidIssuerError, "it is from somebody else"),
+    (jwt.InvalidAlgorithmError, "it is not signed by the expected algorithm"),
+    (jwt.ImmatureSignatureError, "it does not count yet"),
+)
+
 _log = get_logger(__name__)
 _known_users: LRU[str, bool] = LRU(100_000)
 
@@ -81,7 +90,13 @@ class Verifier:
         except jwt.ExpiredSignatureError:
             raise TokenExpired from None
         except (jwt.InvalidTokenError, ValueError) as error:
-            raise TokenInvalid(f"Invalid token: {error}") from None
+            raise TokenInvalid(f"Invalid token: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f'it has no "{error.claim}" claim'
+    return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "it is malformed")
 
 
 def _user_of(claims: dict[str, Any]) -> User:
