@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from agentplat.accounts import one_time, service
+from agentplat.accounts.models import OneTimeKind
 from agentplat.infra.crypto import DecryptionFailed
 from agentplat.infra.db import Database
 from tests.support.api import Api
@@ -135,6 +136,18 @@ async def test_an_address_that_was_taken_meanwhile(api: Api) -> None:
     assert (response.status_code, response.json()["code"]) == (409, "email_taken")
     await answer(client.post("/api/auth/user/email", json="ann@example.com", headers=bearer(session)))
     assert await refused(verify(client, "email_change", token)) == (403, "otp_expired")
+
+
+async def test_links_to_the_address_before_are_worth_nothing(api: Api) -> None:
+    client = api()
+    session = await sign_up(client)
+    await answer(client.put("/auth/v1/user", json={"email": "new@example.com"}, headers=bearer(session)))
+    change = await token_of()
+    await recover(client)
+    recovery = next(one.link for one in await service.links() if one.kind == OneTimeKind.RECOVERY)
+    await answer(verify(client, "email_change", change))
+    token = parse_qs(urlsplit(recovery).query)["token_hash"][0]
+    assert await refused(verify(client, "recovery", token)) == (403, "otp_expired")
 
 
 async def test_with_another_issuer_addresses_are_proven_without_a_session(api: Api) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 from uuid import UUID
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from agentplat.accounts import attempts, one_time, passwords, rules, signing
 from agentplat.accounts.errors import (
@@ -211,8 +212,8 @@ async def _login(user_id: str) -> Login:
 
 async def _opened(login: Login, new_hash: str | None = None) -> Session:
     session_id = new_id()
-    await queries.open_session(login.id, session_id, new_hash)
-    return _session(login, session_id, 1)
+    moment = await queries.open_session(login.id, session_id, new_hash)
+    return _session(replace(login, last_sign_in_at=moment), session_id, 1)
 
 
 def _session(login: Login, session_id: str, generation: int) -> Session:

@@ -1,5 +1,6 @@
 """Logins and sessions in Postgres."""
 
+from datetime import datetime
 from typing import Any
 
 from asyncpg import UniqueViolationError
@@ -68,9 +69,11 @@ async def by_id(user_id: str, session_id: str | None = None) -> Login | None:
     )
 
 
-async def open_session(user_id: str, session_id: str, new_hash: str | None = None) -> None:
-    """Sessions of the user that are over go, so that they don't pile up. `new_hash` replaces the password's hash."""
-    await db().execute(
+async def open_session(user_id: str, session_id: str, new_hash: str | None = None) -> datetime:
+    """Answers when that was. Sessions of the user that are over go, so that they don't pile up. `new_hash` replaces the
+    password's hash.
+    """
+    moment: datetime = await db().fetchval(
         f"""
         WITH gone AS (
             DELETE FROM sessions WHERE user_id = $1 AND (revoked_at IS NOT NULL OR expires_at < now())
@@ -80,11 +83,13 @@ async def open_session(user_id: str, session_id: str, new_hash: str | None = Non
                 DO UPDATE SET last_sign_in_at = now(), password_hash = COALESCE($3, l.password_hash)
         )
         INSERT INTO sessions (id, user_id, expires_at) VALUES ($2, $1, now() + interval '{SESSION_DAYS} days')
+        RETURNING date_trunc('milliseconds', now())
         """,
         user_id,
         session_id,
         new_hash,
     )
+    return moment
 
 
 async def rotate(session_id: str, generation: int, grace_seconds: float) -> tuple[Login, int | None] | None:
@@ -175,16 +180,24 @@ async def set_role(email: str, role: str) -> str | None:
 
 
 async def confirm_email(user_id: str, address: str) -> bool | None:
-    """Make the address count that the user waits for. None when it is somebody's by now, False when it isn't wanted."""
+    """Make the address count that the user waits for. None when it is somebody's by now, False when it isn't wanted.
+
+    Who reads the mails of the address before it is not the user any more, so links that went there are worth nothing.
+    """
     try:
         done = await db().execute(
             """
-            UPDATE users SET email = pending_email, pending_email = NULL, email_verified = true, updated_at = now()
-            WHERE id = $1 AND pending_email = $2
+            WITH confirmed AS (
+                UPDATE users SET email = pending_email, pending_email = NULL, email_verified = true, updated_at = now()
+                WHERE id = $1 AND pending_email = $2 RETURNING id
+            ), links AS (
+                DELETE FROM one_time_tokens t USING confirmed c WHERE t.user_id = c.id AND t.kind = 'recovery'
+            )
+            SELECT FROM confirmed
             """,
             user_id,
             address,
         )
     except UniqueViolationError:
         return None
-    return done == "UPDATE 1"
+    return done == "SELECT 1"
