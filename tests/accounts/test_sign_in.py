@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from agentplat.accounts import passwords
 from agentplat.accounts.errors import SignInBusy
 from agentplat.infra.db import Database
-from tests.support.api import Api
+from tests.support.api import NOBODYS_ID, Api
 from tests.support.services import JWT_KEY
 from tests.support.sign_in import PASSWORD, answer, bearer, by_password, refresh, refused, service_key, sign_up
 from tests.support.statements import said
@@ -57,7 +57,7 @@ async def test_a_password_opens_a_session(api: Api) -> None:
     assert second["user"]["id"] == first["user"]["id"]
     assert second["refresh_token"] != first["refresh_token"]
     seen = await answer(client.get("/auth/v1/user", headers=bearer(second)))
-    assert seen["last_sign_in_at"] is not None
+    assert seen["last_sign_in_at"] == second["user"]["last_sign_in_at"] > first["user"]["last_sign_in_at"]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,29 @@ async def test_weak_passwords_are_refused(api: Api, password: str) -> None:
     session = await sign_up(client)
     call = client.put("/auth/v1/user", json={"password": password}, headers=bearer(session))
     assert await refused(call) == (422, "weak_password")
+
+
+async def test_every_refusal_is_one_whose_code_clients_read(api: Api) -> None:
+    client = api()
+    session = await sign_up(client)
+    await sign_up(client, "bob@example.com")
+    for call, refusal in (
+        (client.get("/auth/v1/user"), (401, "unauthenticated")),
+        (client.get("/auth/v1/nothing"), (404, "not_found")),
+        (client.post("/auth/v1/token?grant_type=magic", json={}), (422, "invalid")),
+        (client.post("/auth/v1/signup", content="{"), (422, "invalid")),
+        (client.put("/auth/v1/user", json={"email": "bob@example.com"}, headers=bearer(session)), (409, "email_taken")),
+        (client.get(f"/auth/v1/admin/users/{NOBODYS_ID}", headers=service_key()), (404, "user_not_found")),
+    ):
+        assert await refused(call) == refusal
+    # What isn't GoTrue's is no business of its clients.
+    assert "x-supabase-api-version" not in (await client.get("/api/graphs")).headers
+
+
+async def test_a_refusal_names_what_was_sent(api: Api) -> None:
+    session = await sign_up(api())
+    refused = await api().post("/auth/v1/logout?scope=everywhere", headers=bearer(session))
+    assert refused.json()["detail"][0]["loc"] == ["query", "scope"]
 
 
 async def test_signing_up_can_be_closed(api: Api) -> None:

@@ -41,6 +41,8 @@ class ImpersonationRefused(NotAllowed):
 class UserNotFound(NotFound):
     """There is no such user"""
 
+    code = "user_not_found"
+
 
 class EmailMissing(Unauthenticated):
     """Email not found in token"""
@@ -67,10 +69,6 @@ class SignInError(AppError):
     """This is not possible"""
 
     status = 400
-
-    def __init__(self, message: str | None = None, **headers: str) -> None:
-        # Without this header the clients don't look at `code`.
-        super().__init__(message, headers={"X-Supabase-Api-Version": "2024-01-01", **headers})
 
 
 class CredentialsInvalid(SignInError):
@@ -147,7 +145,8 @@ class TooManyAttempts(SignInError):
     code = "over_request_rate_limit"
 
     def __init__(self, seconds: int) -> None:
-        super().__init__(f"Too many attempts. Try again in {seconds} seconds.", **{"Retry-After": str(seconds)})
+        headers = {"Retry-After": str(seconds)}
+        super().__init__(f"Too many attempts. Try again in {seconds} seconds.", headers=headers)
 
 
 class SignInBusy(SignInError):
@@ -157,7 +156,7 @@ class SignInBusy(SignInError):
     code = "busy"
 
     def __init__(self) -> None:
-        super().__init__(**{"Retry-After": "1"})
+        super().__init__(headers={"Retry-After": "1"})
 
 
 class InPersonOnly(NotAllowed):

@@ -39,6 +39,10 @@ RETRY_SECONDS = 5
 # Far beyond what anybody draws, and far from where code that follows a value downwards runs out of stack.
 MAX_NESTING = 100
 
+# Supabase's clients look at the `code` only of answers of the API's version that has codes.
+SIGN_IN = "/auth/v1/"
+CODES_ARE_TOLD = {"X-Supabase-Api-Version": "2024-01-01"}
+
 # Path parameters by whose name one sees that they are no mere ids.
 _SECRET = re.compile("token|secret|signature|password")
 _PLACE = re.compile(r" - at (?:`key` in )?`(?:(?:key|value) in )?\$(.*)`$")
@@ -61,6 +65,8 @@ def render(request: Request[Any, Any, Any], error: Exception) -> Response[dict[s
         body["request_id"] = request.scope.get("request_id")
         _log.error("request_failed", method=request.method, path=_logged_path(request), code=known.code, exc_info=error)
     headers = dict(known.headers)
+    if request.scope["path"].startswith(SIGN_IN):
+        headers |= CODES_ARE_TOLD
     if isinstance(known, Unavailable):
         headers.setdefault("Retry-After", str(RETRY_SECONDS))
     return Response(body, status_code=known.status, headers=headers, media_type="application/json")
@@ -79,7 +85,7 @@ def _known(request: Request[Any, Any, Any], error: Exception) -> AppError:
         # The text of an error that nobody foresaw may hold anything, so only its id goes out.
         return error if error.status != HTTPStatus.INTERNAL_SERVER_ERROR else AppError(hint=_HINT)
     if isinstance(error, ValidationException):
-        return _invalid_parameters(error)
+        return _invalid_parameters(request, error)
     if isinstance(error, RequestEntityTooLarge):
         limit = request.app.request_max_body_size
         return TooLarge(f"The request exceeds the maximum allowed size of {limit} bytes")
@@ -117,22 +123,22 @@ def _of_http(request: Request[Any, Any, Any], error: HTTPException) -> AppError:
     return _HttpError(error.status_code, error.detail, dict(error.headers or {}))
 
 
-def _invalid_parameters(error: ValidationException) -> Invalid:
+def _invalid_parameters(request: Request[Any, Any, Any], error: ValidationException) -> Invalid:
     extra = error.extra if isinstance(error.extra, list) else []
-    problems = [_parameter_problem(item) for item in extra if isinstance(item, dict) and "message" in item]
+    problems = [_parameter_problem(request, item) for item in extra if isinstance(item, dict) and "message" in item]
     if not problems and (absent := _ABSENT.match(error.detail)):
         problems = [_problem("missing", absent.groups(), "This parameter is required")]
     return invalid(problems or [_problem("value_error", ["request"], error.detail)])
 
 
-def _parameter_problem(item: dict[str, Any]) -> dict[str, Any]:
+def _parameter_problem(request: Request[Any, Any, Any], item: dict[str, Any]) -> dict[str, Any]:
     source, key = item.get("source", "request"), str(item.get("key", ""))
     if (source, key) == ("body", "data"):
         # What is in a body was checked when it was decoded: this one was not there.
         return _problem("missing", ["body"], "The request has no body")
-    if source == ParamType.HEADER:
-        # Litestar says what the handler calls it.
-        key = key.replace("_", "-").title()
+    # Litestar says what the handler calls it.
+    parameter = request.route_handler.parsed_fn_signature.parameters.get(key)
+    key = getattr(parameter.kwarg_definition, "name", None) or key if parameter else key
     return _problem("value_error", [source.value if isinstance(source, ParamType) else source, key], item["message"])
 
 
