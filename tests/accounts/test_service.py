@@ -15,7 +15,7 @@ from agentplat.accounts.errors import (
     TokenInvalid,
     UserNotFound,
 )
-from agentplat.accounts.models import DEFAULT_USER, User
+from agentplat.accounts.models import DEFAULT_USER, Asked, User
 from agentplat.infra.db import Database
 from agentplat.infra.errors import ConfigError
 from agentplat.infra.settings import Settings
@@ -23,6 +23,8 @@ from tests.support.services import JWT_KEY
 from tests.support.switches import environment_of
 
 Token = Callable[..., str]
+
+ASKED = Asked(method="GET", path="/api/graphs", request_id="1")
 
 
 @pytest.fixture(autouse=True)
@@ -140,13 +142,14 @@ async def test_the_first_request_makes_the_users_row(db: Database) -> None:
 async def test_administrators_act_as_existing_users_only(db: Database) -> None:
     admin = User(id="root", role="admin")
     await service.ensure_user(User(id="ann", email="a@b.c"))
-    assert (await service.impersonate(admin, "ann")).email == "a@b.c"
-    assert not (await service.impersonate(admin, "ann")).is_admin
+    assert (await service.impersonate(admin, "ann", ASKED)).email == "a@b.c"
+    assert not (await service.impersonate(admin, "ann", ASKED)).is_admin
     for unknown in ("bob", "", "a\0", "x" * 300):
         with pytest.raises(UserNotFound):
-            await service.impersonate(admin, unknown)
+            await service.impersonate(admin, unknown, ASKED)
     with pytest.raises(ImpersonationRefused):
-        await service.impersonate(User(id="ann"), "root")
+        await service.impersonate(User(id="ann"), "root", ASKED)
+    assert await db.fetchval("SELECT count(*) FROM impersonations") == 2
 
 
 @pytest.mark.parametrize("role", [None, 7, "", "anon", "service_role", ["admin"]])

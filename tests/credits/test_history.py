@@ -192,14 +192,24 @@ async def test_odd_grants_are_refused(users: None, api: Api) -> None:
 
 async def test_others_neither_give_nor_look(users: None, api: Api) -> None:
     body = {"user_id": "ann", "amount": 500, "comments": "for me"}
-    acting = {"X-Act-As-User-Id": "ann"}
-    for client, headers, status in ((api("ann"), {}, 403), (api("root", role="admin"), acting, 403), (api(), {}, 401)):
+    acting = {"X-Act-As-User-Id": "root"}
+    for client, headers, status in ((api("ann"), {}, 403), (api("ann"), acting, 403), (api(), {}, 401)):
         assert (await client.post(GRANT, json=body, headers=headers)).status_code == status
         assert (await client.get(ALL, headers=headers)).status_code == status
         # Nor are they told what would be wrong with what they ask for.
         assert (await client.post(GRANT, content=b"{", headers=headers)).status_code == status
         assert (await client.get(ALL, headers=headers, params={"page": "x"})).status_code == status
     assert await service.balance("ann") == 0
+
+
+async def test_who_acts_as_somebody_else_gives_as_themselves(users: None, api: Api, db: Database) -> None:
+    """A browser says at every request whom its administrator acts as, also on the pages for administrators."""
+    root = api("root", role="admin")
+    root.headers["X-Act-As-User-Id"] = "ann"
+    await ok(root.post(GRANT, json={"user_id": "ann", "amount": 500, "comments": "sorry"}))
+    (given,) = (await ok(root.get(ALL)))["history"]
+    assert (given["user_email"], given["admin_email"]) == ("ann@example.com", "root@example.com")
+    assert await db.fetchval("SELECT count(*) FROM impersonations") == 0
 
 
 async def test_everybodys_history_is_searched_filtered_and_paged(users: None, api: Api) -> None:

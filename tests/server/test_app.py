@@ -71,6 +71,19 @@ async def test_only_administrators_act_as_others(api: Api) -> None:
     assert (await api("ann").get("/api/graphs", headers={"X-Act-As-User-Id": " "})).status_code == 200
 
 
+async def test_who_acts_as_somebody_else_is_on_record(api: Api, db: Database) -> None:
+    await created(api("bob"))
+    root = api("root", role="admin")
+    act = {"X-Act-As-User-Id": "bob", "X-Request-Id": "acting-1"}
+    assert (await root.get("/api/graphs/%00%C3%A9", headers=act)).status_code == 404
+    await root.get("/api/graphs", headers={"X-Act-As-User-Id": "nobody"})
+    await root.get("/api/graphs", headers={"X-Act-As-User-Id": "root"})
+    await api("ann").get("/api/graphs", headers=act)
+    (row,) = await db.fetch("SELECT * FROM impersonations")
+    assert (row["admin_id"], row["admin_email"], row["user_id"]) == ("root", "root@example.com", "bob")
+    assert (row["method"], row["path"], row["request_id"]) == ("GET", "/api/graphs/%00%C3%A9", "acting-1")
+
+
 # Stripe's events, links to files, and links in mails prove themselves by their signature, shared runs by their token;
 # providers are the contract's public list.
 PUBLIC = {

@@ -25,6 +25,14 @@ class User(Struct, frozen=True, kw_only=True):
         return self.role == ADMIN
 
 
+class Asked(Struct, frozen=True, kw_only=True):
+    """A request, as it goes on record."""
+
+    method: str
+    path: str
+    request_id: str
+
+
 # Whom everybody is when authentication is switched off. The contract fixes the id.
 DEFAULT_USER = User(
     id="3e53486c-cf57-477e-ba2a-cb02dc828e1a", email="default@example.com", role=ADMIN, name="Default User"

@@ -24,7 +24,7 @@ from agentplat.accounts.errors import (
     TokenInvalid,
     UserNotFound,
 )
-from agentplat.accounts.models import ADMIN, DEFAULT_USER, User
+from agentplat.accounts.models import ADMIN, DEFAULT_USER, Asked, User
 from agentplat.accounts.queries import users
 from agentplat.infra.errors import ConfigError
 from agentplat.infra.lru import LRU
@@ -187,11 +187,12 @@ def admins_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHand
         raise AdminRequired
 
 
-async def impersonate(admin: User, user_id: str) -> User:
-    """The user that an administrator acts as. Unlike a token's, this id is not proven to be anybody's."""
+async def impersonate(admin: User, user_id: str, asked: Asked) -> User:
+    """The user that an administrator acts as, which goes on record first. Unlike a token's, this id is not proven to be
+    anybody's."""
     if not admin.is_admin:
         raise ImpersonationRefused
-    found = await users.find(user_id) if is_user_id(user_id) else None
+    found = await users.act_as(admin, user_id, asked) if is_user_id(user_id) else None
     if found is None:
         raise UserNotFound(f"There is no user {user_id!r} to act as")
     return found

@@ -1,4 +1,4 @@
-from piccolo.columns import Array, Boolean, Bytea, Integer, Text, Timestamptz
+from piccolo.columns import Array, BigInt, Boolean, Bytea, Integer, Text, Timestamptz
 from piccolo.table import Table
 
 
@@ -62,6 +62,19 @@ class OneTimeTokens(Table, tablename="one_time_tokens"):
     redirect_to = Text()
     created_at = Timestamptz()
     expires_at = Timestamptz()
+
+
+class Impersonations(Table, tablename="impersonations"):
+    """Requests of administrators who acted as somebody else. Rows outlive the users that they name."""
+
+    id = BigInt(primary_key=True, default=None)
+    admin_id = Text()
+    admin_email = Text(null=True, default=None)
+    user_id = Text()
+    method = Text()
+    path = Text()
+    request_id = Text()
+    created_at = Timestamptz()
 
 
 class ApiKeys(Table, tablename="api_keys"):

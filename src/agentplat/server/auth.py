@@ -1,7 +1,7 @@
 """Who may come in. Every handler needs a token, except those whose `opt` says otherwise by one of the names below."""
 
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
@@ -10,7 +10,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from agentplat.accounts import service as accounts
 from agentplat.accounts.errors import ApiKeyMissing, InPersonOnly, TokenMissing
-from agentplat.accounts.models import DEFAULT_USER, User
+from agentplat.accounts.models import DEFAULT_USER, Asked, User
 from agentplat.infra.settings import get_settings
 from agentplat.infra.telemetry import get_logger
 from agentplat.realtime.service import TICKETS, redeem
@@ -75,13 +75,22 @@ class Authentication(ASGIMiddleware):
         await self.limits.take(scope, USER, user.id)
         if target and opt.get(IN_PERSON):
             raise InPersonOnly
-        if target and target != user.id:
-            admin, user = user, await accounts.impersonate(user, target)
-            asked = {"method": scope["method"], "path": scope["path"]}  # type: ignore[typeddict-item]
-            _log.info("impersonation", admin_id=admin.id, user_id=user.id, **asked)
-        else:
-            await accounts.ensure_user(user)
+        if target and target != user.id and not _for_administrators(scope):
+            return await _acting(scope, user, target)
+        await accounts.ensure_user(user)
         return user
+
+
+def _for_administrators(scope: Any) -> bool:
+    """Who may do this is themselves here, whomever they act as otherwise."""
+    return any(accounts.admins_only in (layer.guards or ()) for layer in scope["route_handler"].ownership_layers)
+
+
+async def _acting(scope: Any, admin: User, target: str) -> User:
+    asked = Asked(method=scope["method"], path=quote(scope["path"], errors="replace"), request_id=scope["request_id"])
+    user = await accounts.impersonate(admin, target, asked)
+    _log.info("impersonation", admin_id=admin.id, user_id=user.id, method=asked.method, path=asked.path)
+    return user
 
 
 def _ticket(scope: Scope) -> str | None:

@@ -6,6 +6,7 @@ from litestar import Response, Router, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from agentplat.accounts import service as accounts
 from agentplat.accounts import sign_in, signing
 from agentplat.accounts.errors import CredentialsInvalid, FlowUnknown, RefreshTokenUnknown
 from agentplat.accounts.models import (
@@ -32,6 +33,7 @@ TAKEN = refusal("The address belongs to another account.")
 UNFIT = refusal("The body does not have the expected form, the password is too weak, or the account can't be made.")
 # Who has no token yet is known by an address.
 PUBLIC = {"public": True, "by_address": True}
+SERVICE_KEY = {"service_key": True}
 
 
 @post("/signup", status_code=200, opt=PUBLIC, responses={404: ELSEWHERE, 422: UNFIT})
@@ -87,13 +89,13 @@ async def verify(data: JSONBody[VerifyBody]) -> Session | AuthUser:
     return await sign_in.verify(data)
 
 
-@post("/admin/users", status_code=200, opt={"service_key": True}, responses={422: UNFIT})
+@post("/admin/users", status_code=200, opt=SERVICE_KEY, guards=[accounts.admins_only], responses={422: UNFIT})
 async def create_user_as_admin(data: JSONBody[AdminUserBody], user: CurrentUser) -> AuthUser:
     """Make an account. For administrators and the service-role key."""
     return await sign_in.create_user(user, data)
 
 
-@get("/admin/users/{user_id:str}", opt={"service_key": True})
+@get("/admin/users/{user_id:str}", opt=SERVICE_KEY, guards=[accounts.admins_only])
 async def get_user_as_admin(user_id: FromPath[str], user: CurrentUser) -> AuthUser:
     """One user. For administrators and the service-role key."""
     return await sign_in.get_user(user, user_id)

@@ -6,7 +6,7 @@ from typing import Any
 from asyncpg import UniqueViolationError
 from msgspec import Struct
 
-from agentplat.accounts.models import Account, NotificationType, User
+from agentplat.accounts.models import Account, Asked, NotificationType, User
 from agentplat.infra.db import db
 
 # The kinds that a user can do without.
@@ -39,8 +39,25 @@ async def insert_missing(user: User) -> None:
         await db().execute(statement, user.id, None, user.name)
 
 
-async def find(user_id: str) -> User | None:
-    row = await db().fetchrow("SELECT id, email, name FROM users WHERE id = $1", user_id)
+async def act_as(admin: User, user_id: str, asked: Asked) -> User | None:
+    """The user, if there is one, and a record of who asked for what in their name."""
+    row = await db().fetchrow(
+        """
+        WITH u AS (
+            SELECT id, email, name FROM users WHERE id = $3
+        ), noted AS (
+            INSERT INTO impersonations (admin_id, admin_email, user_id, method, path, request_id)
+            SELECT $1, $2, id, $4, $5, $6 FROM u
+        )
+        SELECT * FROM u
+        """,
+        admin.id,
+        admin.email,
+        user_id,
+        asked.method,
+        asked.path,
+        asked.request_id,
+    )
     return User(id=row["id"], email=row["email"], name=row["name"]) if row else None
 
 
