@@ -221,6 +221,19 @@ async def test_there_is_an_end_to_keys(api: Api, db: Database) -> None:
     await made(ann)
 
 
+async def test_keys_that_work_are_listed_whatever_was_revoked_since(api: Api, db: Database) -> None:
+    ann = api("ann")
+    first = (await made(ann))["api_key"]
+    await all_but(db, 0, "REVOKED")
+    await db.execute("UPDATE api_keys SET created_at = now() - interval '1 day' WHERE id = 'key 1'")
+    newest = (await made(ann))["api_key"]
+    listed = await ok(ann.get(KEYS))
+    assert len(listed) == api_keys.MOST
+    assert listed[0] == newest
+    assert first in listed
+    assert [one["created_at"] for one in listed] == sorted((one["created_at"] for one in listed), reverse=True)
+
+
 async def test_keys_made_at_once_do_not_exceed_it_together(api: Api, db: Database) -> None:
     """Each waits for whoever makes one for the same user, and counts what that has come to."""
     ann, bob = api("ann"), api("bob")

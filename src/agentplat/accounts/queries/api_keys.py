@@ -75,8 +75,16 @@ async def insert(
 
 
 async def list_of_user(user_id: str, limit: int) -> list[ApiKeyInfo]:
+    """The newest first. Where there are too many, those that were revoked give way: a key that works and can't be seen
+    can't be revoked.
+    """
     rows = await db().fetch(
-        f"SELECT {_INFO} FROM api_keys WHERE user_id = $1 ORDER BY api_keys.created_at DESC, id DESC LIMIT $2",
+        f"""
+        SELECT {_INFO} FROM (
+            SELECT * FROM api_keys WHERE user_id = $1
+            ORDER BY status = 'REVOKED', created_at DESC, id DESC LIMIT $2
+        ) AS api_keys ORDER BY api_keys.created_at DESC, id DESC
+        """,
         user_id,
         limit,
     )
