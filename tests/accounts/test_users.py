@@ -78,6 +78,14 @@ async def test_another_address_waits_for_its_proof(api: Api, db: Database) -> No
     assert await db.fetchval("SELECT pending_email FROM users") is None
 
 
+async def test_an_address_may_come_in_an_object(api: Api, db: Database) -> None:
+    ann = api("ann")
+    assert await ok(ann.post(f"{USER}/email", json={"email": "new@example.com"})) == {"email": "new@example.com"}
+    assert await db.fetchval("SELECT pending_email FROM users") == "new@example.com"
+    refused = await ann.post(f"{USER}/email", json={"email": "nobody"})
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "email"])
+
+
 @pytest.mark.parametrize("path", ["/email", "/preferences"])
 async def test_nobody_takes_an_address_of_somebody_else(api: Api, db: Database, path: str) -> None:
     await ok(api("bob").post(USER))

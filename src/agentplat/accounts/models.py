@@ -86,6 +86,10 @@ class Account(Struct, frozen=True, kw_only=True):
     timezone: str
 
 
+class EmailBody(Struct, frozen=True, kw_only=True):
+    email: str
+
+
 class Timezone(Struct, frozen=True, kw_only=True):
     """An IANA name, or `not-set` as long as the user has not told one."""
 

@@ -6,6 +6,7 @@ from agentplat.accounts import one_time, rules
 from agentplat.accounts.errors import EmailMissing, EmailTaken, TimezoneUnknown, UserNotFound
 from agentplat.accounts.models import (
     Account,
+    EmailBody,
     NotificationType,
     OneTimeKind,
     Preferences,
@@ -35,6 +36,13 @@ async def change_email(user: User, text: str, *loc: str) -> str:
     address = rules.checked_email(text, *loc)
     await _change(user, address)
     return address
+
+
+async def change_said_email(user: User, said: str | EmailBody) -> str:
+    """The same for a body that is an address, or has one."""
+    return await (
+        change_email(user, said, "body") if isinstance(said, str) else change_email(user, said.email, "body", "email")
+    )
 
 
 async def timezone(user: User) -> Timezone:

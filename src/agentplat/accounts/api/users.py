@@ -5,7 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from agentplat.accounts import users
-from agentplat.accounts.models import Account, Preferences, PreferencesUpdate, Timezone, User
+from agentplat.accounts.models import Account, EmailBody, Preferences, PreferencesUpdate, Timezone, User
 
 CurrentUser = NamedDependency[User]
 
@@ -17,9 +17,10 @@ async def get_or_create_user(user: CurrentUser) -> Account:
 
 
 @post("/email", status_code=200)
-async def change_user_email(data: JSONBody[str], user: CurrentUser) -> dict[str, str]:
-    """Ask for another e-mail address, given as a JSON string. The old one counts until the new one is verified."""
-    return {"email": await users.change_email(user, data, "body")}
+async def change_user_email(data: JSONBody[str | EmailBody], user: CurrentUser) -> dict[str, str]:
+    """Ask for another e-mail address, given as a JSON string or as the member of an object: the AutoGPT Platform's own
+    client does both. The old address counts until the new one is verified."""
+    return {"email": await users.change_said_email(user, data)}
 
 
 @get("/timezone")
