@@ -67,5 +67,17 @@ async def test_stored_secrets_move_to_a_new_key(db: Database) -> None:
     assert run("secrets", "rotate").stdout.startswith("2 secrets were sealed anew.\n")
     assert run("secrets", "rotate").stdout.startswith("0 secrets were sealed anew.")
     assert link.link in run("user", "links").stdout
+    # What no key opens keeps nothing else from moving, neither of its own kind nor of another, and is named.
+    await integrations.create(made.stdout.strip(), "github", CredentialsBody(id="lost", api_key="s3cret"))
+    for where in ("one_time_tokens", "credentials WHERE id = 'lost'"):
+        table, _, condition = where.partition(" ")
+        await db.execute(f"UPDATE {table} SET sealed = overlay(sealed placing '\\x00000000'::bytea from 2) {condition}")
+    run("secrets", "new-key")
+    rotated = run("secrets", "rotate")
+    assert rotated.returncode == 1
+    assert "0 links were sealed anew, and 1 can't be:" in rotated.stderr
+    assert "1 credentials were sealed anew, and 1 can't be:" in rotated.stderr
+    assert f"credentials {made.stdout.strip()} lost" in rotated.stderr
+    assert "s3cret" not in rotated.stderr
     printed = run("secrets", "new-key", env={"AGENTPLAT_SECRET_KEYS": "k" * 40})
     assert len(printed.stdout.strip()) >= 32

@@ -11,10 +11,11 @@ from urllib.parse import urlencode, urlsplit
 from agentplat.accounts.errors import OneTimeTokenInvalid
 from agentplat.accounts.models import Handover, OneTimeKind
 from agentplat.accounts.queries import one_time as queries
-from agentplat.infra.crypto import keyring
+from agentplat.infra.crypto import DecryptionFailed, keyring
 from agentplat.infra.origins import REGEX
 from agentplat.infra.settings import get_settings
 
+MOST_TOLD = 20
 HOURS = {OneTimeKind.RECOVERY: 1, OneTimeKind.EMAIL_CHANGE: 24}
 
 
@@ -41,15 +42,20 @@ async def waiting(email: str | None = None) -> list[Handover]:
 
 
 async def seal_anew() -> int:
-    """Seal what an older key sealed with the current one. The number of those."""
+    """Seal what an older key sealed with the current one. The number of those. What does not open stays as it is until
+    it expires, and is an error when all else is done."""
     await queries.remove_expired()
-    ring = keyring()
-    changes = [
-        (one.hash, one.sealed, ring.seal(ring.open(one.sealed, owner), owner))
-        for one in await queries.sealed_otherwise(ring.current)
-        for owner in (_owner(one.user_id, one.kind),)
-    ]
+    ring, changes, left = keyring(), [], []
+    for one in await queries.sealed_otherwise(ring.current):
+        owner = _owner(one.user_id, one.kind)
+        try:
+            changes.append((one.hash, one.sealed, ring.seal(ring.open(one.sealed, owner), owner)))
+        except DecryptionFailed as error:
+            left.append(str(error))
     await queries.replace_sealed(changes)
+    if left:
+        told = "\n".join(left[:MOST_TOLD])
+        raise DecryptionFailed(f"{len(changes)} links were sealed anew, and {len(left)} can't be:\n{told}")
     return len(changes)
 
 

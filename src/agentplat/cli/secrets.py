@@ -6,6 +6,7 @@ from agentplat.accounts import service as accounts
 from agentplat.cli.console import out
 from agentplat.cli.database import on_database
 from agentplat.infra import crypto
+from agentplat.infra.crypto import DecryptionFailed
 from agentplat.infra.settings import get_settings
 from agentplat.integrations import service as integrations
 
@@ -27,12 +28,26 @@ def new_key() -> None:
 
 @command.command("rotate")
 def rotate() -> None:
-    """Seal everything with the first key that an older one has sealed. Works while everything runs."""
-    sealed = on_database(_seal_anew)
-    out.out(f"{sealed} secrets were sealed anew.", highlight=False)
+    """Seal everything with the first key that an older one has sealed. Works while everything runs.
+
+    API keys and sessions move to the first key when they are next used. Who removes an older key before that ends them;
+    a session is not older than 30 days.
+    """
+    sealed, failed = on_database(_seal_anew)
+    if sealed or not failed:
+        out.out(f"{sealed} secrets were sealed anew.", highlight=False)
     if waiting := on_database(accounts.count_old_keys):
         out.out(f"{waiting} API keys still need an older key, until they are next used.", highlight=False)
+    if failed:
+        raise DecryptionFailed("\n".join(failed))
 
 
-async def _seal_anew() -> int:
-    return await accounts.seal_anew() + await integrations.seal_anew()
+async def _seal_anew() -> tuple[int, list[str]]:
+    """How many were, and what didn't open: links that don't keep no credentials from being tried."""
+    sealed, failed = 0, []
+    for seal_anew in (accounts.seal_anew, integrations.seal_anew):
+        try:
+            sealed += await seal_anew()
+        except DecryptionFailed as error:
+            failed.append(error.message)
+    return sealed, failed
