@@ -5,6 +5,7 @@ known, however many things it shows.
 """
 
 import json
+import re
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
@@ -26,10 +27,12 @@ from agentplat.server.app import create_app
 from agentplat.server.openapi import document
 from tests.support.api import NOBODYS_ID, Api, created, leaving
 from tests.support.conditions import until
-from tests.support.operations import CREDITS, INTEGRATIONS, OPERATIONS, SCHEDULE, SECRET, TEXT, Ids, Operation
+from tests.support.elsewhere import ELSEWHERE, credentials, named
+from tests.support.operations import CREDITS, INTEGRATIONS, OPERATIONS, PLAIN, SCHEDULE, SECRET, TEXT, Ids, Operation
 from tests.support.statements import said
 from tests.support.stripe import API_KEY, WEBHOOK_SECRET, FakeStripe, running
 from tests.support.switches import environment_of
+from tests.support.vault import VAULT
 
 PERMISSIONS = [
     "IDENTITY",
@@ -171,15 +174,22 @@ async def test_nobody_comes_in_without_a_token_that_is_good(api: Api, served: di
         assert (name, answer.status_code) == (name, 403)
 
 
-async def test_programs_need_a_key_with_the_permission(api: Api, served: dict[str, Any], redis: Redis) -> None:
+async def test_programs_need_a_key_with_the_permission(
+    api: Api, db: Database, served: dict[str, Any], redis: Redis
+) -> None:
     ann = api("ann", role="admin")
+    suspended, revoked, expired = [await key_of(ann, *PERMISSIONS) for _ in range(3)]
+    await ok(ann.post(f"/api/api-keys/{suspended['api_key']['id']}/suspend"))
+    await ok(ann.delete(f"/api/api-keys/{revoked['api_key']['id']}"))
+    await db.execute("UPDATE api_keys SET expires_at = now() WHERE id = $1", expired["api_key"]["id"])
+    over = [one["plain_text_key"] for one in (suspended, revoked, expired)]
     for name, operation in served.items():
         if not needs_key(operation):
             continue
         needed = operation["x-required-permission"]
         method, url, sent = with_nobodys_ids(name)
         # Whoever it is otherwise: a token is no key, and a wrong key is not made good by one.
-        for key in (None, "", "agpt_" + "A" * 43, "é".encode()):
+        for key in (None, "", "agpt_" + "A" * 43, "é".encode(), *over):
             answer = await ann.request(method, url, **sent, headers={} if key is None else {"X-API-Key": key})
             assert (name, answer.status_code, answer.json()["code"]) == (name, 401, "unauthenticated")
         others = await key_of(ann, *(one for one in PERMISSIONS if one != needed))
@@ -227,6 +237,47 @@ async def test_what_is_somebody_elses_is_not_there(
         assert await contents(db) == before, operation.name
 
 
+async def test_every_name_elsewhere_has_a_line(served: dict[str, Any], api: Api) -> None:
+    described = named((await api().get("/openapi.json")).json())
+    assert described - {(one.operation, one.member) for one in ELSEWHERE} == set()
+
+
+async def test_what_is_named_elsewhere_is_not_there_either(api: Api, db: Database, ids: Ids) -> None:
+    """In bodies and queries, a foreign id and an unknown one get the same answer, but for what the answer made up."""
+    review = "00000000-0000-4000-8000-00000000000a"
+    await db.execute(
+        "INSERT INTO reviews (node_exec_id, user_id, run_id, node_id, graph_id, graph_version, payload, created_at)"
+        " SELECT $1, 'ann', id, 'n', graph_id, 1, '1', now() FROM runs WHERE id = $2",
+        review,
+        ids["graph_exec_id"],
+    )
+    bob = api("bob")
+    before = await contents(db, "ann")
+    for one in ELSEWHERE:
+        answers = set()
+        for name in ((ids | {"node_exec_id": review})[one.thing], NOBODYS_ID):
+            method, url, sent = one.call(await own_things(bob), name)
+            answer = await bob.request(method, url, **sent)
+            assert answer.status_code == one.answer, (one.operation, one.member, answer.text)
+            answers.add(MADE_UP.sub("…", answer.text))
+        assert len(answers) == 1, (one.operation, answers)
+        assert await contents(db, "ann") == before, one.operation
+
+
+# Ids and times.
+MADE_UP = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d{4}-\d\d-\d\dT[\d:.]+Z")
+
+
+async def own_things(client: httpx.AsyncClient) -> Ids:
+    """Somebody's graph that needs credentials, and a schedule with some."""
+    graph = await created(client, nodes=[{"id": "v", "block_id": VAULT}], links=[])
+    path = f"{INTEGRATIONS}/vault/credentials"
+    kept = await ok(client.post(path, json=SECRET), 201)
+    wanted = SCHEDULE | {"credentials": credentials(kept["id"])}
+    schedule = await ok(client.post(f"/api/graphs/{graph['id']}/schedules", json=wanted))
+    return {**PLAIN, "graph_id": graph["id"], "schedule_id": schedule["id"]}
+
+
 # What a link to a file has besides its id.
 LINK = {"expires", "signature"}
 
@@ -241,15 +292,18 @@ async def said_to(client: httpx.AsyncClient, operation: Operation, ids: Ids) -> 
     return answer.status_code, text
 
 
-async def contents(db: Database) -> dict[str, str]:
-    """What all tables hold, but for when a key was last used."""
+async def contents(db: Database, user_id: str | None = None) -> dict[str, str]:
+    """What all tables hold, or hold of one user, but for when a key was last used."""
     tables = await db.fetch(
         "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
         " AND relnamespace = 'public'::regnamespace"
     )
     row = "(to_jsonb(t) - 'last_used_at')::text"
+    whose = "WHERE $1::text IS NULL OR to_jsonb(t) ->> 'user_id' = $1"
     return {
-        name: await db.fetchval(f"SELECT md5(string_agg({row}, '' ORDER BY {row})) FROM \"{name}\" AS t")
+        name: await db.fetchval(
+            f"SELECT md5(string_agg({row}, '' ORDER BY {row})) FROM \"{name}\" AS t {whose}", user_id
+        )
         for name in (one["relname"] for one in tables)
     }
 
