@@ -6,6 +6,7 @@ import jwt
 import pytest
 
 from agentplat.infra.db import Database
+from agentplat.infra.keys import new_private_key
 from tests.support.api import NOBODYS_ID, Api
 from tests.support.sign_in import PASSWORD, answer, bearer, by_password, refused, service_key, sign_up
 from tests.support.switches import environment_of
@@ -85,3 +86,25 @@ async def test_a_key_pair_signs_and_others_can_check(api: Api) -> None:
         # A secret of any kind signs nothing here, and neither does the public key taken for one.
         assert (await api("ann").get("/api/graphs")).status_code == 401
     assert await answer(client.get("/auth/v1/.well-known/jwks.json")) == {"keys": []}
+
+
+async def test_key_pairs_take_turns(api: Api) -> None:
+    client, old, new = api(), new_private_key(), new_private_key()
+    with environment_of(JWT_SIGN_ALGORITHM="ES256", JWT_VERIFY_KEY="", JWT_SIGN_KEY=old):
+        session = await sign_up(client)
+        before = (await answer(client.get("/auth/v1/.well-known/jwks.json")))["keys"]
+    # The pair will do where its public part is asked for; in one line, as files of variables have it.
+    rotated = {"JWT_SIGN_KEY": new, "JWT_PREVIOUS_KEYS": old.replace("\n", "\\n")}
+    with environment_of(JWT_SIGN_ALGORITHM="ES256", JWT_VERIFY_KEY="", **rotated):
+        await answer(client.get("/auth/v1/user", headers=bearer(session)))
+        after = (await answer(client.get("/auth/v1/.well-known/jwks.json")))["keys"]
+        assert after[1:] == before
+        assert not any("d" in one for one in after)
+        fresh = await answer(by_password(client))
+        assert jwt.get_unverified_header(fresh["access_token"])["kid"] == after[0]["kid"]
+
+
+async def test_a_private_key_is_not_published_wherever_it_is_configured(api: Api) -> None:
+    with environment_of(JWT_SIGN_ALGORITHM="ES256", JWT_VERIFY_KEY=new_private_key()):
+        (published,) = (await answer(api().get("/auth/v1/.well-known/jwks.json")))["keys"]
+    assert "d" not in published

@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 import pytest
 
-from agentplat.accounts import service
+from agentplat.accounts import service, signing
 from agentplat.accounts.errors import (
     ImpersonationRefused,
     SubjectMissing,
@@ -18,6 +18,7 @@ from agentplat.accounts.errors import (
 from agentplat.accounts.models import DEFAULT_USER, Asked, User
 from agentplat.infra.db import Database
 from agentplat.infra.errors import ConfigError
+from agentplat.infra.keys import new_private_key
 from agentplat.infra.settings import Settings
 from tests.support.services import JWT_KEY
 from tests.support.switches import environment_of
@@ -120,6 +121,44 @@ def test_without_authentication_everybody_is_the_default_user() -> None:
 def test_an_unusable_algorithm_stops_the_start(algorithm: str) -> None:
     with pytest.raises(ConfigError, match="JWT_SIGN_ALGORITHM"):
         service.verifier(Settings(jwt_verify_key=JWT_KEY, jwt_sign_algorithm=algorithm))
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "RS256", "ES384"])
+def test_a_key_that_does_not_fit_stops_the_start(algorithm: str) -> None:
+    """A PEM of another kind is taken for no secret either; else each token that claims the algorithm would be a 500."""
+    public = signing.verify_key(Settings(jwt_sign_key=new_private_key(), jwt_sign_algorithm="ES256"))
+    with pytest.raises(ConfigError, match=f"JWT_VERIFY_KEY does not fit {algorithm}"):
+        service.verifier(Settings(jwt_verify_key=public, jwt_sign_algorithm=algorithm))
+    previous = Settings(jwt_verify_key=JWT_KEY, jwt_previous_keys=(public or "",))
+    with pytest.raises(ConfigError, match="JWT_PREVIOUS_KEYS does not fit HS256"):
+        service.verifier(previous)
+
+
+def test_tokens_outlive_the_key_that_signed_them() -> None:
+    old, older = "o" * 40, "p" * 40
+    tokens = [sign({}, key=key) for key in (JWT_KEY, old, older)]
+    with environment_of(JWT_PREVIOUS_KEYS=f'["{old}", "{older}"]'):
+        assert [service.authenticate(token).id for token in tokens] == ["u"] * 3
+        assert service.is_service_key(jwt.encode({"role": "service_role", "exp": 2**32}, old))
+        with pytest.raises(TokenInvalid, match="its signature does not fit"):
+            service.authenticate(sign({}, key="q" * 40))
+        with pytest.raises(TokenExpired):
+            service.authenticate(sign({"exp": 1}, key=old))
+    for token in tokens[1:]:
+        with pytest.raises(TokenInvalid):
+            service.authenticate(token)
+
+
+def test_clocks_may_differ_by_as_much_as_is_configured() -> None:
+    moment = int(time.time())
+    late, early = sign({"exp": moment - 30}), sign({"nbf": moment + 30, "iat": moment + 30})
+    with environment_of(JWT_LEEWAY="60"):
+        for token in (late, late, early):
+            assert service.authenticate(token).id == "u"
+    with pytest.raises(TokenExpired):
+        service.authenticate(late)
+    with pytest.raises(TokenInvalid):
+        service.authenticate(early)
 
 
 def test_a_missing_key_stops_the_start() -> None:

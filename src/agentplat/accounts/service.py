@@ -5,12 +5,15 @@ otherwise. Nothing is looked up in the database for it: a token is the whole pro
 """
 
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
 import jwt
 from jwt.algorithms import get_default_algorithms
+from jwt.types import Options
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
@@ -55,12 +58,22 @@ _known_users: LRU[str, bool] = LRU(100_000)
 
 
 class Verifier:
-    """Checks tokens against one key."""
+    """Checks tokens against one key, and those that it has replaced."""
 
-    def __init__(self, key: str, algorithm: str, audience: str, issuer: str | None = None) -> None:
+    def __init__(
+        self,
+        key: str,
+        algorithm: str,
+        audience: str,
+        issuer: str | None = None,
+        previous: tuple[str, ...] = (),
+        leeway: float = 0.0,
+    ) -> None:
         if algorithm not in get_default_algorithms() or algorithm.lower() == "none":
             raise ConfigError(f"JWT_SIGN_ALGORITHM: {algorithm!r} is no algorithm that tokens may be signed with")
-        self.key, self.algorithm, self.audience, self.issuer = key, algorithm, audience, issuer
+        self.algorithm, self.audience, self.issuer, self.leeway = algorithm, audience, issuer, leeway
+        self._key = signing.read(key, algorithm, "JWT_VERIFY_KEY")
+        self._previous = [signing.read(one, algorithm, "JWT_PREVIOUS_KEYS") for one in previous]
         self._verified: LRU[str, tuple[float, User]] = LRU(10_000)
 
     def verify(self, token: str) -> User:
@@ -72,21 +85,26 @@ class Verifier:
             self._verified.pop(token)
         claims = self._decode(token)
         user = _user_of(claims)
-        self._verified.put(token, (min(int(claims["exp"]), LATEST), user))
+        self._verified.put(token, (min(int(claims["exp"]), LATEST) + self.leeway, user))
         return user
+
+    def claims(self, token: str, options: Options, **expected: str | None) -> dict[str, Any]:
+        """What a token says that is signed with one of the keys. Raises the errors of the library."""
+        *others, last = self._key, *self._previous
+        for key in others:
+            with suppress(jwt.InvalidSignatureError):
+                return self._claims(token, key, options, expected)
+        return self._claims(token, last, options, expected)
+
+    def _claims(self, token: str, key: Any, options: Options, expected: Mapping[str, Any]) -> dict[str, Any]:
+        return jwt.decode(token, key, algorithms=[self.algorithm], options=options, leeway=self.leeway, **expected)
 
     def _decode(self, token: str) -> dict[str, Any]:
         try:
             # The subject is looked at by `_user_of`, which tells a missing one from an unusable one. The AutoGPT
             # Platform takes tokens without `exp`; as nothing can revoke a token, one that leaks would be good for ever.
-            return jwt.decode(
-                token,
-                self.key,
-                algorithms=[self.algorithm],
-                audience=self.audience,
-                issuer=self.issuer,
-                options={"verify_sub": False, "require": ["exp"]},
-            )
+            options: Options = {"verify_sub": False, "require": ["exp"]}
+            return self.claims(token, options, audience=self.audience, issuer=self.issuer)
         except jwt.ExpiredSignatureError:
             raise TokenExpired from None
         except (jwt.InvalidTokenError, ValueError) as error:
@@ -127,10 +145,12 @@ def is_user_id(text: str) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _verifier(key: str, algorithm: str, audience: str, issuer: str | None) -> Verifier:
+def _verifier(
+    key: str, algorithm: str, audience: str, issuer: str | None, previous: tuple[str, ...], leeway: float
+) -> Verifier:
     if algorithm.startswith("HS") and len(key) < SHORTEST_KEY:
         _log.warning("jwt_key_short", hint=f"JWT_VERIFY_KEY should have at least {SHORTEST_KEY} characters")
-    return Verifier(key, algorithm, audience, issuer)
+    return Verifier(key, algorithm, audience, issuer, previous, leeway)
 
 
 def verifier(settings: Settings) -> Verifier:
@@ -138,7 +158,14 @@ def verifier(settings: Settings) -> Verifier:
     key = signing.verify_key(settings)
     if not key:
         raise ConfigError("JWT_VERIFY_KEY is not set: tokens can't be checked")
-    return _verifier(key, settings.jwt_sign_algorithm, settings.jwt_audience, settings.jwt_issuer)
+    return _verifier(
+        key,
+        settings.jwt_sign_algorithm,
+        settings.jwt_audience,
+        settings.jwt_issuer,
+        settings.jwt_previous_keys,
+        settings.jwt_leeway_seconds,
+    )
 
 
 def authenticate(token: str) -> User:
@@ -151,11 +178,8 @@ def authenticate(token: str) -> User:
 
 def is_service_key(token: str) -> bool:
     """Whether it is the key of a backend rather than somebody's token: signed like one, with a role and no subject."""
-    using = verifier(get_settings())
     try:
-        claims = jwt.decode(
-            token, using.key, algorithms=[using.algorithm], options={"verify_aud": False, "require": ["exp"]}
-        )
+        claims = verifier(get_settings()).claims(token, {"verify_aud": False, "require": ["exp"]})
     except (jwt.InvalidTokenError, ValueError):
         return False
     return claims.get("role") == SERVICE_ROLE and not claims.get("sub")

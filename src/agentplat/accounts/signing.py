@@ -37,7 +37,7 @@ def _public(private: str) -> str:
         key = load_pem_private_key(private.encode(), password=None)
     except (ValueError, TypeError) as error:
         raise ConfigError("JWT_SIGN_KEY is no private key in PEM without a password") from error
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return _pem(key.public_key())
 
 
 def sign(claims: dict[str, Any], ttl: timedelta) -> str:
@@ -59,19 +59,38 @@ def sign(claims: dict[str, Any], ttl: timedelta) -> str:
 
 
 def jwks(settings: Settings) -> list[dict[str, Any]]:
-    """The public key as a JSON Web Key. Nothing where one secret signs and checks."""
+    """The public keys as JSON Web Keys, the present one first. Nothing where one secret signs and checks."""
     key = verify_key(settings)
     if key is None or settings.jwt_sign_algorithm.startswith("HS"):
         return []
-    return _jwks(key, settings.jwt_sign_algorithm)
+    return _jwks((key, *settings.jwt_previous_keys), settings.jwt_sign_algorithm)
 
 
 @lru_cache(maxsize=8)
-def _jwks(public: str, name: str) -> list[dict[str, Any]]:
+def _jwks(texts: tuple[str, ...], name: str) -> list[dict[str, Any]]:
+    algorithm: Any = get_default_algorithms()[name]
+    shared = {"alg": name, "use": "sig", "key_ops": ["verify"]}
+    keys = [read(text, name, "JWT_VERIFY_KEY") for text in texts]
+    return [{**algorithm.to_jwk(key, as_dict=True), "kid": _kid(key), **shared} for key in keys]
+
+
+def _kid(key: Any) -> str:
+    """The same whether the key was configured by itself or with its private part."""
+    return sha256(_pem(key).encode()).hexdigest()[:16]
+
+
+def _pem(public: Any) -> str:
+    return str(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
+
+
+def read(text: str, name: str, variable: str) -> Any:
+    """The key that tokens of this algorithm are checked with. `variable` is where the text is from.
+
+    Of a private key, which would do as well, it is the public part: what tokens are checked with gets published.
+    """
     algorithm: Any = get_default_algorithms()[name]
     try:
-        members = algorithm.to_jwk(algorithm.prepare_key(public), as_dict=True)
+        key = algorithm.prepare_key(text)
     except (ValueError, TypeError, jwt.PyJWTError) as error:
-        raise ConfigError(f"JWT_VERIFY_KEY does not fit {name}") from error
-    kid = sha256(public.encode()).hexdigest()[:16]
-    return [{**members, "kid": kid, "alg": name, "use": "sig", "key_ops": ["verify"]}]
+        raise ConfigError(f"{variable} does not fit {name}") from error
+    return key.public_key() if hasattr(key, "public_key") else key

@@ -50,6 +50,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: int = 8006
     jwt_verify_key: str | None = None
     jwt_sign_key: str | None = None
+    jwt_previous_keys: tuple[str, ...] = ()
+    jwt_leeway_seconds: float = 0.0
     jwt_sign_algorithm: str = "HS256"
     jwt_audience: str = "authenticated"
     jwt_issuer: str | None = None
@@ -240,6 +242,10 @@ def _pem(text: str) -> str:
     return text.replace("\\n", "\n")
 
 
+def _pems(text: str) -> tuple[str, ...]:
+    return tuple(map(_pem, _list(text)))
+
+
 _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("database_url", ("DATABASE_URL",), _url("postgresql", "postgres")),
     ("redis_url", ("REDIS_URL",), _url("redis", "rediss", "unix")),
@@ -249,6 +255,8 @@ _VARIABLES: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
     ("port", ("AGENTPLAT_PORT",), _number(int, 1, 65_535)),
     ("jwt_verify_key", ("JWT_VERIFY_KEY", "SUPABASE_JWT_SECRET"), str),
     ("jwt_sign_key", ("JWT_SIGN_KEY",), _pem),
+    ("jwt_previous_keys", ("JWT_PREVIOUS_KEYS",), _pems),
+    ("jwt_leeway_seconds", ("JWT_LEEWAY",), _number(float, 0, 300)),
     ("jwt_sign_algorithm", ("JWT_SIGN_ALGORITHM",), _one_of(*SIGN_ALGORITHMS)),
     ("jwt_issuer", ("JWT_ISSUER",), str),
     ("secret_keys", ("AGENTPLAT_SECRET_KEYS",), _secrets),
