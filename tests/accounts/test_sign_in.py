@@ -179,6 +179,13 @@ async def test_every_refusal_is_one_whose_code_clients_read(api: Api) -> None:
     assert "x-supabase-api-version" not in (await client.get("/api/graphs")).headers
 
 
+async def test_browsers_may_read_that_there_are_codes(api: Api) -> None:
+    headers = {"Origin": "http://localhost:3000"}
+    response = await api().post("/auth/v1/token?grant_type=password", json={}, headers=headers)
+    exposed = response.headers["access-control-expose-headers"].lower().split(", ")
+    assert "x-supabase-api-version" in exposed
+
+
 async def test_a_refusal_names_what_was_sent(api: Api) -> None:
     session = await sign_up(api())
     refused = await api().post("/auth/v1/logout?scope=everywhere", headers=bearer(session))

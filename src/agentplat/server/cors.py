@@ -10,7 +10,7 @@ METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 # What scripts of those pages may read of an answer besides its body.
 EXPOSED = (
     b"X-Request-Id, Server-Timing, ETag, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset,"
-    b" Idempotency-Replayed, Preference-Applied"
+    b" Idempotency-Replayed, Preference-Applied, X-Supabase-Api-Version"
 )
 
 Headers = list[tuple[bytes, bytes]]
