@@ -77,7 +77,7 @@ async def by_password(email: str, password: str) -> Session:
     if not await passwords.matches(known, password) or login is None or known is None:
         raise CredentialsInvalid
     await attempts.forget("password", counted)
-    return await _opened(login, await passwords.hashed(password) if passwords.is_dated(known) else None)
+    return await _opened(login, known, await passwords.hashed(password) if passwords.is_dated(known) else None)
 
 
 async def refresh(token: str) -> Session:
@@ -210,9 +210,11 @@ async def _login(user_id: str) -> Login:
     return login
 
 
-async def _opened(login: Login, new_hash: str | None = None) -> Session:
+async def _opened(login: Login, known_hash: str | None = None, new_hash: str | None = None) -> Session:
     session_id = new_id()
-    moment = await queries.open_session(login.id, session_id, new_hash)
+    moment = await queries.open_session(login.id, session_id, known_hash, new_hash)
+    if moment is None:
+        raise CredentialsInvalid
     return _session(replace(login, last_sign_in_at=moment), session_id, 1)
 
 

@@ -69,24 +69,31 @@ async def by_id(user_id: str, session_id: str | None = None) -> Login | None:
     )
 
 
-async def open_session(user_id: str, session_id: str, new_hash: str | None = None) -> datetime:
-    """Answers when that was. Sessions of the user that are over go, so that they don't pile up. `new_hash` replaces the
-    password's hash.
+async def open_session(
+    user_id: str, session_id: str, known_hash: str | None = None, new_hash: str | None = None
+) -> datetime | None:
+    """Answers when that was. Sessions of the user that are over go, so that they don't pile up.
+
+    `known_hash` is the password's hash that let the user in; None where it isn't that any more. `new_hash` replaces it.
     """
-    moment: datetime = await db().fetchval(
+    moment: datetime | None = await db().fetchval(
         f"""
         WITH gone AS (
             DELETE FROM sessions WHERE user_id = $1 AND (revoked_at IS NOT NULL OR expires_at < now())
         ), login AS (
             INSERT INTO logins AS l (user_id, last_sign_in_at) VALUES ($1, now())
             ON CONFLICT (user_id)
-                DO UPDATE SET last_sign_in_at = now(), password_hash = COALESCE($3, l.password_hash)
+                DO UPDATE SET last_sign_in_at = now(), password_hash = COALESCE($4, l.password_hash)
+                WHERE $3::text IS NULL OR l.password_hash = $3
+            RETURNING user_id
         )
-        INSERT INTO sessions (id, user_id, expires_at) VALUES ($2, $1, now() + interval '{SESSION_DAYS} days')
+        INSERT INTO sessions (id, user_id, expires_at)
+        SELECT $2, user_id, now() + interval '{SESSION_DAYS} days' FROM login
         RETURNING date_trunc('milliseconds', now())
         """,
         user_id,
         session_id,
+        known_hash,
         new_hash,
     )
     return moment
@@ -144,13 +151,14 @@ async def end_sessions(user_id: str, session_id: str | None, scope: str) -> None
 
 
 async def set_password(user_id: str, password_hash: str, keep_session: str | None) -> None:
-    """Whoever knows the old password, or holds a session, is out: except for the session that sets the new one."""
+    """Whoever knows the old password, or holds a session, is out: except for the session that sets the new one.
+
+    For a unit of work. The password comes first, so that who is just being let in by the old one is either refused, or
+    has a session by the time that sessions are looked for.
+    """
     await db().execute(
         """
-        WITH others AS (
-            UPDATE sessions SET revoked_at = now()
-            WHERE user_id = $1 AND revoked_at IS NULL AND id IS DISTINCT FROM $3
-        ), links AS (
+        WITH links AS (
             DELETE FROM one_time_tokens WHERE user_id = $1 AND kind = 'recovery'
         )
         INSERT INTO logins (user_id, password_hash) VALUES ($1, $2)
@@ -158,8 +166,8 @@ async def set_password(user_id: str, password_hash: str, keep_session: str | Non
         """,
         user_id,
         password_hash,
-        keep_session,
     )
+    await end_sessions(user_id, keep_session, "others")
 
 
 async def set_name(user_id: str, name: str | None) -> None:
