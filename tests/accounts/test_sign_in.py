@@ -216,6 +216,20 @@ async def test_guessing_is_limited_per_address(api: Api) -> None:
     assert (await refused(by_password(client, "nobody@example.com")))[0] == 400
 
 
+async def test_guesses_at_once_are_as_limited(api: Api) -> None:
+    client = api()
+    await sign_up(client)
+    tried = await asyncio.gather(*(by_password(client, password=f"guess number {number}") for number in range(25)))
+    assert sorted(one.status_code for one in tried) == [400] * 10 + [429] * 15
+
+
+async def test_who_knows_the_password_may_sign_in_many_times_at_once(api: Api) -> None:
+    client = api()
+    await sign_up(client)
+    tried = await asyncio.gather(*(by_password(client) for _ in range(25)))
+    assert [one.status_code for one in tried] == [200] * 25
+
+
 async def test_an_address_is_one_in_whatever_letters(api: Api) -> None:
     """Postgres makes an i of a dotted I, Python something else: that must not give anybody more attempts."""
     client = api()

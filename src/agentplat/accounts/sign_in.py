@@ -72,11 +72,12 @@ async def by_password(email: str, password: str) -> Session:
     """The same error, in the same time, for a wrong password and for an address that nobody has."""
     _offered()
     login, counted = await _meant(email)
-    await attempts.count("password", counted)
     known = login.password_hash if login else None
-    if not await passwords.matches(known, password) or login is None or known is None:
-        raise CredentialsInvalid
-    await attempts.forget("password", counted)
+    async with attempts.turn(counted):
+        await attempts.count("password", counted)
+        if not await passwords.matches(known, password) or login is None or known is None:
+            raise CredentialsInvalid
+        await attempts.forget("password", counted)
     return await _opened(login, known, await passwords.hashed(password) if passwords.is_dated(known) else None)
 
 
