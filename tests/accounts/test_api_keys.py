@@ -262,6 +262,7 @@ async def test_keys_made_at_once_do_not_exceed_it_together(api: Api, db: Databas
         ({"name": None}, ["body", "name"]),
         ({"name": " \t "}, ["body", "name"]),
         ({"name": "\0\u2028"}, ["body", "name"]),
+        ({"name": "\u200d\ufeff"}, ["body", "name"]),
         ({"permissions": ["X"]}, ["body", "permissions", 0]),
         ({"description": "x" * 2001}, ["body", "description"]),
     ],

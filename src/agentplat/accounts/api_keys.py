@@ -58,7 +58,7 @@ async def create(user: User, body: ApiKeyBody) -> CreatedApiKey:
         description=None if body.description is None else rules.clean_text(body.description),
         expires_at=None if body.expires_at is None else _end(body.expires_at),
     )
-    if not cleaned.name:
+    if not any(map(rules.is_visible, cleaned.name)):
         raise NameEmpty.at("body", "name")
     key = PREFIX + secrets.token_urlsafe(32)
     hashed = keyring().mac(_PURPOSE, key.encode())

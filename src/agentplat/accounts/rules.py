@@ -31,6 +31,11 @@ def clean_text(text: str, kept: str = "\n\t") -> str:
     return "".join(char for char in text if char in kept or unicodedata.category(char) not in _UNTEXT).strip()
 
 
+def is_visible(char: str) -> bool:
+    """What is left of a text that was cleaned may be spaces, or join and mark what isn't there."""
+    return not char.isspace() and unicodedata.category(char) != "Cf"
+
+
 def clean_name(text: str | None) -> str | None:
     """A name that Postgres can hold and a page can show."""
     return None if text is None else clean_text(text, kept="")[:MAX_NAME_LENGTH] or None
