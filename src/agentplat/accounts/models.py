@@ -9,6 +9,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 ADMIN = "admin"
 AUTHENTICATED: Final = "authenticated"
 MAX_NAME_LENGTH = 200
+# As they are described. What is no address, and what is too short, has codes of its own where people sign in.
+Email = Annotated[str, Meta(extra_json_schema={"extra": {"format": "email"}})]
+NewPassword = Annotated[
+    str, Meta(extra_json_schema={"extra": {"format": "password", "min_length": 8, "max_length": 256}})
+]
 
 
 class User(Struct, frozen=True, kw_only=True):
@@ -87,7 +92,7 @@ class Account(Struct, frozen=True, kw_only=True):
 
 
 class EmailBody(Struct, frozen=True, kw_only=True):
-    email: str
+    email: Email
 
 
 class Timezone(Struct, frozen=True, kw_only=True):
@@ -100,7 +105,7 @@ class PreferencesUpdate(Struct, frozen=True, kw_only=True):
     """Only the kinds of mail that are named change, of those that a user can do without. Another address counts once
     it is verified."""
 
-    email: str
+    email: Email
     preferences: dict[NotificationType, bool]
     daily_limit: Annotated[int, Meta(ge=0, le=1_000_000)]
 
@@ -211,15 +216,15 @@ class UserMetadata(Struct, frozen=True, kw_only=True):
 
 
 class SignUpBody(Struct, frozen=True, kw_only=True):
-    email: str
-    password: str
+    email: Email
+    password: NewPassword
     data: UserMetadata | None = None
 
 
 class TokenBody(Struct, frozen=True, kw_only=True):
     """`email` and `password`, or `refresh_token`."""
 
-    email: str | None = None
+    email: Email | None = None
     password: str | None = None
     refresh_token: str | None = None
 
@@ -227,13 +232,13 @@ class TokenBody(Struct, frozen=True, kw_only=True):
 class UserUpdate(Struct, frozen=True, kw_only=True):
     """Members that are left out stay."""
 
-    email: str | None = None
-    password: str | None = None
+    email: Email | None = None
+    password: NewPassword | None = None
     data: UserMetadata | None = None
 
 
 class RecoverBody(Struct, frozen=True, kw_only=True):
-    email: str
+    email: Email
 
 
 class VerifyBody(Struct, frozen=True, kw_only=True):
@@ -244,8 +249,8 @@ class VerifyBody(Struct, frozen=True, kw_only=True):
 class AdminUserBody(Struct, frozen=True, kw_only=True):
     """`email_confirm` is ignored: addresses count from the beginning."""
 
-    email: str
-    password: str | None = None
+    email: Email
+    password: NewPassword | None = None
     email_confirm: bool = False
     role: Literal["authenticated", "admin"] = AUTHENTICATED
     user_metadata: UserMetadata | None = None

@@ -1,8 +1,8 @@
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from agentplat.infra.paging import Pagination
 
@@ -140,7 +140,8 @@ class RefundRequest(Struct, frozen=True, kw_only=True):
 class RequestTopUp(Struct, frozen=True, kw_only=True):
     """How many credits to buy: at least 500, in hundreds."""
 
-    credit_amount: int
+    # As it is described: other amounts are a 400, and not what a type that is wrong is.
+    credit_amount: Annotated[int, Meta(extra_json_schema={"extra": {"minimum": 500, "multiple_of": 100}})]
 
 
 class CheckoutUrl(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ Kind = Literal["api_key", "oauth2", "user_password", "host_scoped"]
 # let a line break pass that is the last character.
 NAME = r"^[A-Za-z0-9_:-][A-Za-z0-9_.:-]{0,99}$(?!\n)"
 Line = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
-SecretText = Annotated[str, Meta(min_length=1, max_length=20_000, extra_json_schema={"format": "password"})]
+SecretText = Annotated[str, Meta(min_length=1, max_length=20_000, extra_json_schema={"extra": {"format": "password"}})]
 HeaderName = Annotated[str, Meta(max_length=200, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$(?!\n)")]
 HeaderValue = Annotated[str, Meta(max_length=20_000, pattern=r"^[^\x00\r\n]*$(?!\n)")]
 Host = Annotated[str, Meta(min_length=1, max_length=260, pattern=r"^[A-Za-z0-9.*:\[\]_-]+$(?!\n)")]

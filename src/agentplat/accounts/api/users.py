@@ -6,8 +6,10 @@ from litestar.params import JSONBody
 
 from agentplat.accounts import users
 from agentplat.accounts.models import Account, EmailBody, Preferences, PreferencesUpdate, Timezone, User
+from agentplat.infra.refusals import refusal
 
 CurrentUser = NamedDependency[User]
+TAKEN = refusal("The address belongs to another account.")
 
 
 @post("/", status_code=200)
@@ -16,7 +18,7 @@ async def get_or_create_user(user: CurrentUser) -> Account:
     return await users.get_or_create(user)
 
 
-@post("/email", status_code=200)
+@post("/email", status_code=200, responses={409: TAKEN})
 async def change_user_email(data: JSONBody[str | EmailBody], user: CurrentUser) -> dict[str, str]:
     """Ask for another e-mail address, given as a JSON string or as the member of an object: the AutoGPT Platform's own
     client does both. The old address counts until the new one is verified."""
@@ -41,7 +43,7 @@ async def get_user_preferences(user: CurrentUser) -> Preferences:
     return await users.preferences(user)
 
 
-@post("/preferences", status_code=200)
+@post("/preferences", status_code=200, responses={409: TAKEN})
 async def change_user_preferences(data: JSONBody[PreferencesUpdate], user: CurrentUser) -> Preferences:
     """Say which mails you want; kinds that are left out stay. Another address counts once it is verified."""
     return await users.change_preferences(user, data)
