@@ -24,13 +24,19 @@ from tests.support.switches import environment_of
 SYSTEM_OPENAI = {"id": "53c25cb8-e3ee-465c-a4d1-e75a4c899c2a", "provider": "openai", "type": "api_key"}
 
 
+@pytest.fixture(autouse=True)
+async def shared() -> AsyncIterator[None]:
+    """What blocks share is bound to addresses, and what isolated ones do to the loop that started their processes."""
+    await blocks.close()
+    yield
+    await blocks.close()
+
+
 @pytest.fixture
-async def model() -> AsyncIterator[None]:
+async def model(shared: None) -> AsyncIterator[None]:
     """A model that wants a key, and knows no user's."""
-    await blocks.close()  # what blocks share was made for other addresses
     with running() as (url, _), environment_of(OPENAI_BASE_URL=url, OPENAI_API_KEY="sk-platform", ENABLE_CREDIT="true"):
         yield
-        await blocks.close()
 
 
 async def execute(client: httpx.AsyncClient, block_id: str, **data: Any) -> httpx.Response:
