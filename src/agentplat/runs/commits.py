@@ -96,7 +96,8 @@ def _spilled_ending(ending: Ending) -> tuple[Ending | None, dict[str, bytes]]:
     return slim, {**outputs.blobs, **nodes.blobs}
 
 
-# Whoever isn't `held` gets nothing written by any part.
+# Whoever isn't `held` gets nothing written by any part. Rows that are to be updated are locked for that at once: two
+# who have a share of one, like an end and the same sent again, would wait for each other.
 _CTES = """
     WITH batch AS (
         SELECT * FROM unnest($2::text[], $3::int[], $4::date[], $5::int[], $6::bytea[], $7::bytea[])
@@ -105,7 +106,7 @@ _CTES = """
         SELECT r.id, r.fence FROM runs r
         WHERE r.lease_owner = $1 AND r.status = 'RUNNING'
             AND (r.id, r.fence) IN (SELECT run_id, fence FROM batch)
-        ORDER BY r.id FOR SHARE  -- in order, so that who stops many of them and this don't wait for each other
+        ORDER BY r.id FOR {lock}  -- in order, so that who stops many of them and this don't wait for each other
     ), written AS (
         INSERT INTO journal (run_id, seq, run_day, fence, body, handles)
         SELECT b.run_id, b.seq, b.run_day, b.fence, b.body, b.handles
@@ -186,7 +187,9 @@ async def commit(writes: Sequence[Write], owner: str) -> Committed:
 
 
 async def _commit(writes: Sequence[Write], owner: str) -> Committed:
-    parts, parameters, selects = [_CTES], [owner, *_row_columns(writes), *_ending_columns(writes)], [_HELD]
+    lock = "SHARE" if all(write.ending is None for write in writes) else "NO KEY UPDATE"
+    parts, selects = [_CTES.format(lock=lock)], [_HELD]
+    parameters = [owner, *_row_columns(writes), *_ending_columns(writes)]
 
     def add(part: str, *columns: list[Any]) -> None:
         first = len(parameters) + 1

@@ -1,7 +1,7 @@
 """Everything that runs say to the database. Hot statements are one round trip each.
 
 The lease is the lock: a run may be written only by the holder of its current `fence`, a number that every claim raises.
-`commits` checks it under FOR SHARE in the statement that writes, and a claim (in `turns`) needs the row for itself: a
+`commits` checks it under a lock in the statement that writes, and a claim (in `turns`) needs the row for itself: a
 holder that lost its lease can't add one more row, however late it wakes.
 """
 
